@@ -206,19 +206,19 @@ async def sources(found: Bench, folder: Path, items: Items, kinds: Collection[st
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[tuple[AsyncClient, Any, str]]:
-    """A client of an instance, and the store that it shares with the streams."""
+async def running() -> AsyncIterator[tuple[AsyncClient, str, Any, str]]:
+    """A client of an instance and its address, and the store that it shares with the streams and its address."""
     async with bench() as found:
         with instance.up(note=lambda line: None, DRIFTLINE_REDIS_URL=found.url) as url:
             async with AsyncClient(url) as client:
-                yield client, found.connection.redis, found.url
+                yield client, url, found.connection.redis, found.url
 
 
 async def served_after(per_second: float, count: int = 60) -> list[float]:
     """Seconds from when a label is in a Redis stream to when the live version covers it, as an instance serves and learns them;
     labels come one by one, as often as ``per_second`` says, at moments by chance."""
     rng = np.random.default_rng(1)
-    async with running() as (client, redis, store):
+    async with running() as (client, _, redis, store):
         await client.create_model(spec())
         await client.make_source("weather", {"type": "redis_stream", "name": "s", "url": store, "stream": "labels"})
 
@@ -246,29 +246,35 @@ async def is_served(client: AsyncClient, item: str) -> bool:
         return False
 
 
-async def predicted(items: Items) -> tuple[float, float]:
-    """Rows a second of ``Client.predict``, four calls of 128 at a time, and from a Redis stream into another."""
+async def predicted(items: Items) -> tuple[Taken, Taken]:
+    """Rows of ``Client.predict``, four calls of 128 at a time, and from a Redis stream into another, with a key each."""
     rows = [each["inputs"] for each in items]
-    async with running() as (client, redis, store):
+    async with running() as (client, url, redis, store):
         await client.create_model(spec())
         await client.predict("weather", rows[:128])
-        begun, batches = time.monotonic(), [rows[at : at + 128] for at in range(0, len(rows), 128)]
-        for first in range(0, len(batches), 4):
-            await asyncio.gather(*(client.predict("weather", batch) for batch in batches[first : first + 4]))
-        called = len(rows) / (time.monotonic() - begun)
+        parts = [slice(first, first + 128) for first in range(0, len(rows), 128)]
+        keys = [f"row {n}" for n in range(len(rows))]
+        begun, cpu = time.monotonic(), await app_seconds(url)
+        for first in range(0, len(parts), 4):
+            some = parts[first : first + 4]
+            await asyncio.gather(*(client.predict("weather", rows[part], keys=keys[part]) for part in some))
+        called = time.monotonic() - begun
+        called = Taken(len(rows) / called, (await app_seconds(url) - cpu) / len(rows))
         async with redis.pipeline(transaction=False) as pipe:
-            for n, row in enumerate(rows):
-                pipe.xadd("rows", {"inputs": json.dumps(row), "key": str(n)})
+            for key, row in zip(keys, rows, strict=True):
+                pipe.xadd("rows", {"inputs": json.dumps(row), "key": key})
             await pipe.execute()
         sink = {"type": "redis_stream", "url": store, "stream": "predictions"}
         source = {"type": "redis_stream", "name": "s", "url": store, "stream": "rows", "mode": "infer", "sink": sink}
+        begun, cpu = time.monotonic(), await app_seconds(url)
         await client.make_source("weather", source)
         while not (first := await redis.xlen("predictions")):
             await asyncio.sleep(0.005)
         begun = time.monotonic()
         while await redis.xlen("predictions") < len(rows):
             await asyncio.sleep(0.005)
-        return called, (len(rows) - first) / (time.monotonic() - begun)
+        streamed = time.monotonic() - begun
+        return called, Taken((len(rows) - first) / streamed, (await app_seconds(url) - cpu) / len(rows))
 
 
 async def rates(count: int, kinds: Collection[str]) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from driftline.errors import ConfigurationError
 from driftline.spec.registry import Part
 
 
-@dataclass(frozen=True, slots=True)
-class SinkMessage:
+class SinkMessage(msgspec.Struct, frozen=True, gc=False):
     """A message of JSON. It has the same ``id`` whenever it is written again; ``key`` is what it is about."""
 
     id: str

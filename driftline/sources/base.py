@@ -7,15 +7,16 @@ script that appends the records. So a reader keeps nothing that must survive it,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
+import msgspec
 from pydantic import Field, PrivateAttr, model_validator
 
 from driftline.errors import ConfigurationError
 from driftline.sinks.registry import SINKS
-from driftline.sources.formats import BY_SCHEMA
+from driftline.sources.formats import BY_SCHEMA, encode_row
 from driftline.sources.mapping import RecordMapping
 from driftline.spec import NAME_PATTERN
 from driftline.spec.registry import Part
@@ -31,13 +32,30 @@ else:
 SourceMode: TypeAlias = Literal["labels", "infer"]
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRecord:
-    """One record as it came: its place, by which nothing else in the source goes, and its bytes."""
+class SourceRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record as it came: its place, by which nothing else in the source goes, and its bytes.
+
+    ``values`` are those that the bytes hold, where its reader has them at hand.
+    """
 
     place: str
     raw: bytes
     format: RecordFormat
+    values: Mapping[str, Any] | None = None
+
+
+def row_record(place: str, row: Mapping[str, Any]) -> SourceRecord:
+    """The record of a row of typed values."""
+    if all(type(value) in _AS_THEY_ARE for value in row.values()):
+        try:
+            return SourceRecord(place, msgspec.msgpack.encode(row), "msgpack", row)
+        except OverflowError:
+            pass  # A whole number of more than 64 bits.
+    return SourceRecord(place, encode_row(row), "msgpack")
+
+
+_AS_THEY_ARE = frozenset({int, float, str, bool, type(None)})
+"""Values that stay what they are in MessagePack."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import msgspec
 import pyarrow.parquet
 from pydantic import Field
 
-from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord
-from driftline.sources.formats import encode_fields, encode_row
+from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, row_record
+from driftline.sources.formats import encode_fields
 
 POLL_SECONDS, SETTLE_SECONDS = 1.0, 10.0
 """How often a folder is looked at, and for how long a file must be unchanged until its last line is one without an end."""
@@ -202,7 +202,7 @@ class FilesReader(Reader):
                         table = file.read_row_group(group).slice(state.offset - first, count - len(found))
                         for row in table.to_pylist():
                             place = f"{state.number}:{state.name}@{state.offset}"
-                            found.append(SourceRecord(place, encode_row(row), "msgpack"))
+                            found.append(row_record(place, row))
                             state.offset += 1
                     first += rows
         except (OSError, pyarrow.ArrowException) as error:

@@ -6,7 +6,6 @@ import base64
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,11 +22,10 @@ BY_SCHEMA = frozenset({"avro", "protobuf"})
 _fields = msgspec.msgpack.Decoder(dict[bytes, bytes])
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """The values of a record by name. ``are_texts``: each is a text, whatever it stands for. ``json``: as it was written."""
 
-    values: dict[str, Any]
+    values: Mapping[str, Any]
     are_texts: bool = False
     json: bytes | None = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -26,11 +25,11 @@ MAX_RECORD_BYTES = 4 * 2**20
 """A larger record is refused: it would not fit what is appended at once."""
 _VERBATIM = frozenset({"prediction_id", "key", "id", "source"})
 """Parts that are texts, also where they look like a number."""
+_uncoded = msgspec.json.Decoder(msgspec.Raw)
 CODECS: Mapping[str, type[Codec]] = {"avro": AvroCodec, "protobuf": ProtobufCodec}
 
 
-@dataclass(frozen=True, slots=True)
-class SourceItem:
+class SourceItem(msgspec.Struct, frozen=True, gc=False):
     """An item of feedback as JSON, and the id that it has if it names none; or why there is none."""
 
     id: str
@@ -96,6 +95,9 @@ class ItemReader:
                 yield SourceItem(identifier, error=InvalidInput(message, field="record"))
 
     def _decoded(self, record: SourceRecord) -> Iterator[Decoded | InvalidInput]:
+        if record.values is not None:
+            yield Decoded(record.values)
+            return
         if record.format not in BY_SCHEMA:
             yield from decoded(record.raw, record.format, self.source.columns)
             return
@@ -262,9 +264,7 @@ def _parsed(text: Any) -> Any:
 
 def _is_json(text: str) -> bool:
     try:
-        msgspec.json.decode(text)
-    except msgspec.ValidationError:
-        return True  # But for a number that is too large for this parser.
+        _uncoded.decode(text)
     except msgspec.DecodeError:
         return False
     return True

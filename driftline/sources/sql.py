@@ -12,8 +12,7 @@ import msgspec
 from pydantic import Field, model_validator
 
 from driftline.errors import ConfigurationError, InvalidInput, Unavailable
-from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
-from driftline.sources.formats import encode_row
+from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, lacks, row_record
 
 
 class Sql(Source):
@@ -109,7 +108,7 @@ class SqlReader(Reader):
             self.sql.select(self.sql.literal_column("*")).select_from(self.rows).order_by(self.column).limit(count)
         )
         asked = asked.where(self.column.is_not(None) if after is None else self.column > after)
-        rows = [dict(row) for row in connection.execute(asked).mappings()]
+        rows = _rows(connection.execute(asked))
         if rows and self.source.cursor not in rows[0]:
             message = f"cursor: the rows have no column {self.source.cursor!r}; there are {', '.join(rows[0])}"
             raise InvalidInput(message, field="cursor", value=self.source.cursor)
@@ -122,8 +121,7 @@ class SqlReader(Reader):
         if whole:
             return whole
         asked: Any = self.sql.select(self.sql.literal_column("*")).select_from(self.rows)
-        found = connection.execute(asked.where(self.column == rows[-1][cursor])).mappings()
-        return [dict(row) for row in found]
+        return _rows(connection.execute(asked.where(self.column == rows[-1][cursor])))
 
     def _gaps(self, connection: Any, after: Any) -> list[SourceGap]:
         """Whether the table ends before the position, as one that was emptied and counts anew: told once for each such end."""
@@ -142,10 +140,16 @@ class SqlReader(Reader):
             value = row[self.source.cursor]
             before, tie = value, tie + 1 if value == before else 0
             place = str(_plain(value)) + (f".{tie}" if tie else "")
-            yield SourceRecord(place, encode_row(row), "msgpack")
+            yield row_record(place, row)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.engine.dispose)
+
+
+def _rows(result: Any) -> list[dict[str, Any]]:
+    """What was found, by the names of its columns: several times as fast as SQLAlchemy's own mappings."""
+    names = list(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def _plain(value: Any) -> Any:

@@ -160,10 +160,14 @@ class Scripts:
 
     async def run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
         with store_errors():
-            try:
-                return await self.redis.evalsha(digest(name), len(keys), *keys, *arguments)
-            except NoScriptError:
-                return await self.redis.eval(source(name), len(keys), *keys, *arguments)
+            return await self.run_elsewhere(name, keys, arguments)
+
+    async def run_elsewhere(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
+        """The same on a server that is not the store: what it raises are Redis's own errors."""
+        try:
+            return await self.redis.evalsha(digest(name), len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await self.redis.eval(source(name), len(keys), *keys, *arguments)
 
 
 class HighWatermarks:

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from driftline.errors import ConfigurationError, Unavailable
+from driftline.sinks import redis_stream
 from driftline.sinks.base import Moved, SinkMessage
 from driftline.sinks.kafka import KafkaWriter
 from driftline.sinks.registry import SINKS
@@ -66,6 +67,13 @@ async def test_a_redis_stream(embedded: str, prefix: str) -> None:
     source = parse_source({"type": "redis_stream", "url": embedded, "stream": stream, "data": "data"})
     sink = {"type": "redis_stream", "url": embedded, "stream": stream, "max_entries": 10_000}
     assert await round_trip(sink, source) == [*range(COUNT)]
+
+
+async def test_messages_that_one_script_would_hold_too_many_of_keep_their_order(
+    embedded: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_stream, "MAX_BYTES", 100)
+    await test_a_redis_stream(embedded, prefix)
 
 
 async def test_a_file_whose_last_line_was_cut_off_loses_that_alone(tmp_path: Path) -> None:

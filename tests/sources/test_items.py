@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from driftline.errors import InvalidInput
 from driftline.ingest.feedback_items import FeedbackDecoder
-from driftline.sources.base import SourceRecord
-from driftline.sources.formats import decoded, encode_fields, encode_row, shown
+from driftline.sources.base import SourceRecord, row_record
+from driftline.sources.formats import Decoded, decoded, encode_fields, encode_row, shown
 from driftline.sources.items import ItemReader
 from driftline.sources.registry import parse_source
 from driftline.spec import ModelSpec, parse
@@ -99,6 +99,14 @@ def test_typed_rows_keep_their_types() -> None:
     row = {"age": Decimal("2.50"), "since": datetime(2026, 11, 30, tzinfo=UTC), "label": "yes"}
     (item,) = items(encode_row(row), "msgpack", {})
     assert item["inputs"]["age"] == 2.5 and item["inputs"]["since"].startswith("2026-11-30T00:00:00")
+
+
+@given(st.dictionaries(st.text(min_size=1), st.none() | st.booleans() | st.integers() | st.floats(width=32) | st.text()))
+def test_a_row_of_a_table_holds_the_values_that_its_bytes_do(row: dict[str, Any]) -> None:
+    record = row_record("1", row)
+    (found,) = decoded(record.raw, record.format)
+    assert isinstance(found, Decoded)
+    assert record.values is None or repr(record.values) == repr(found.values)
 
 
 def test_a_whole_number_of_any_size_is_a_number_of_its_field() -> None:
