@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from driftline.errors import ConfigurationError, Unavailable, told_by
+from driftline.errors import Unavailable, told_by
 from driftline.sinks.base import Moved, Sink, SinkMessage, SinkWriter, client_is_missing, hang_up
 
 
@@ -21,20 +21,14 @@ class RabbitMqSink(Sink):
     exchange: str = Field("", description="the exchange, which is there")
 
     async def open(self) -> SinkWriter:
-        return RabbitMqWriter(self, await connected(self.url, client_is_missing("aio-pika", "rabbitmq")))
+        return RabbitMqWriter(self, await _connected(self.url))
 
 
-async def connected(url: str, missing: ConfigurationError) -> Any:
-    """A connection to RabbitMQ, of a sink or of a source.
-
-    Raises:
-        ConfigurationError: ``missing``: its client is not installed.
-        Unavailable: it does not answer.
-    """
+async def _connected(url: str) -> Any:
     try:
         import aio_pika
     except ImportError:
-        raise missing from None
+        raise client_is_missing("aio-pika", "rabbitmq") from None
     try:
         return await asyncio.wait_for(aio_pika.connect(url), 10)
     except (TimeoutError, OSError, aio_pika.exceptions.AMQPError) as error:

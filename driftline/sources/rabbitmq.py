@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -13,8 +13,8 @@ from pydantic import Field
 
 from driftline.errors import Unavailable, told_by
 from driftline.sinks.base import hang_up
-from driftline.sinks.rabbitmq import connected
 from driftline.sources.base import Reader, Source, SourceBatch, SourceGap, SourceRecord, lacks
+from driftline.sources.deliveries import Delivery, DeliveryStream, DeliveryTransport
 from driftline.sources.redelivery import QueuePosition, Unacknowledged
 
 MAX_UNACKNOWLEDGED, WAIT_SECONDS, GATHER_SECONDS, LOOK_SECONDS = 1000, 1.0, 0.01, 5.0
@@ -38,26 +38,38 @@ class RabbitMq(Source):
         return f"rabbitmq:{url.hostname}:{url.port or 5672}/{host}:{self.queue}"
 
     async def open(self) -> Reader:
-        connection = await connected(self.url, lacks("aio-pika", "rabbitmq"))
-        return StreamReader(self, connection) if self.stream else QueueReader(self, connection)
+        try:
+            import aiormq
+        except ImportError:
+            raise lacks("aio-pika", "rabbitmq") from None
+        transport = DeliveryTransport()
+        try:
+            connection = await asyncio.wait_for(aiormq.connect(self.url, transport_factory=transport), 10)
+        except (TimeoutError, OSError, aiormq.AMQPError) as error:
+            raise Unavailable(f"RabbitMQ does not answer: {told_by(error)}") from error
+        return (StreamReader if self.stream else QueueReader)(self, connection, transport.stream)
 
 
 class RabbitReader(Reader):
-    """Consumes one queue over one connection; what ends either is told."""
+    """Consumes one queue over one connection; what ends either is told.
 
-    def __init__(self, source: RabbitMq, connection: Any) -> None:
+    Args:
+        connection: of aiormq.
+        delivered: the messages that come over it.
+    """
+
+    def __init__(self, source: RabbitMq, connection: Any, delivered: DeliveryStream) -> None:
         self.source = source
         self.connection = connection
+        self.delivered = delivered
         self.channel: Any = None
-        self.queue: Any = None
-        self.waiting: asyncio.Queue[Any] = asyncio.Queue()
 
     async def read(self, position: str, count: int) -> SourceBatch:
-        import aio_pika
+        import aiormq
 
         try:
             return await self._read(position, count)
-        except (TimeoutError, OSError, RuntimeError, aio_pika.exceptions.AMQPError) as error:
+        except (TimeoutError, OSError, RuntimeError, aiormq.AMQPError) as error:
             raise Unavailable(f"the queue {self.source.queue!r} cannot be read: {told_by(error)}") from error
 
     async def _read(self, position: str, count: int) -> SourceBatch:
@@ -66,47 +78,55 @@ class RabbitReader(Reader):
     async def _consume(self, **arguments: Any) -> None:
         if self.channel is not None:
             await self.channel.close()
-        self.waiting = asyncio.Queue()
-        self.channel = await self.connection.channel()
-        await self.channel.set_qos(prefetch_count=MAX_UNACKNOWLEDGED)
-        self.queue = await self.channel.get_queue(self.source.queue, ensure=True)
-        await self.queue.consume(self.waiting.put, arguments={f"x-{name}": value for name, value in arguments.items()})
+        self.delivered.waiting.clear()
+        self.channel = await self.connection.channel(publisher_confirms=False)
+        await self.channel.basic_qos(prefetch_count=MAX_UNACKNOWLEDGED)
+        await self._left()
+        described = {f"x-{name}": value for name, value in arguments.items()}
+        await self.channel.basic_consume(self.source.queue, _taken_before, arguments=described)
 
-    async def _messages(self, count: int, seconds: float = WAIT_SECONDS) -> list[Any]:
-        found: list[Any] = []
-        with contextlib.suppress(TimeoutError):
-            found.append(await asyncio.wait_for(self.waiting.get(), seconds))
-            if self.waiting.qsize() < count:
-                await asyncio.sleep(GATHER_SECONDS)
-        while len(found) < count and not self.waiting.empty():
-            found.append(self.waiting.get_nowait())
-        return found
+    async def _messages(self, count: int, seconds: float = WAIT_SECONDS) -> list[Delivery]:
+        waiting = self.delivered.waiting
+        await self.delivered.wait(seconds)
+        if 0 < len(waiting) < count:
+            await asyncio.sleep(GATHER_SECONDS)
+        return [waiting.popleft() for _ in range(min(count, len(waiting)))]
+
+    async def _acknowledge(self, messages: Sequence[Delivery]) -> None:
+        """Acknowledges messages, of which there may be none, and all before them."""
+        if messages:
+            await self.channel.basic_ack(messages[-1].tag, multiple=True)
 
     async def _left(self) -> int:
         """How many messages wait; an error where the queue is not there."""
-        declared = await self.channel.get_queue(self.source.queue, ensure=True)
-        return int(declared.declaration_result.message_count or 0)
+        declared = await self.channel.queue_declare(self.source.queue, passive=True)
+        return int(declared.message_count or 0)
 
     async def close(self) -> None:
         await hang_up(self.connection)
 
 
+async def _taken_before(message: Any) -> None:
+    """What aiormq would call with a message: none comes to it."""
+    return None
+
+
 class QueueReader(RabbitReader):
     """Acknowledges messages once they are stored. Until then the broker holds them, and sends them again to who comes next."""
 
-    def __init__(self, source: RabbitMq, connection: Any) -> None:
-        super().__init__(source, connection)
+    def __init__(self, source: RabbitMq, connection: Any, delivered: DeliveryStream) -> None:
+        super().__init__(source, connection, delivered)
         self._unacknowledged = Unacknowledged()
 
     async def _read(self, position: str, count: int) -> SourceBatch:
         if self.channel is None:
             await self._consume()
         messages = await self._messages(min(count, MAX_UNACKNOWLEDGED // 2))
-        left = self.waiting.qsize() + await self._left()
+        left = len(self.delivered.waiting) + await self._left()
         if not messages:
             return SourceBatch([], position, lag=left)
         at = QueuePosition.parsed(position)
-        new, after = at.after([(_digest(each.message_id, each.body), bool(each.redelivered)) for each in messages])
+        new, after = at.after([(_digest(each.body, each.message_id), each.is_redelivered) for each in messages])
         await self._acknowledge(self._unacknowledged.add(position, after.text() if new else position, messages))
         if not new:
             return SourceBatch([], position, lag=left)
@@ -118,10 +138,6 @@ class QueueReader(RabbitReader):
 
     async def taken(self, position: str) -> None:
         await self._acknowledge(self._unacknowledged.stored(position))
-
-    async def _acknowledge(self, messages: list[Any]) -> None:
-        if messages:
-            await messages[-1].ack(multiple=True)
 
 
 class _Position(msgspec.Struct, omit_defaults=True):
@@ -145,12 +161,12 @@ class StreamReader(RabbitReader):
         if self._at is None or self._at != position:
             position, gaps = await self._begin(position)
         messages = await self._messages(count)
-        left = self.waiting.qsize()
+        left = len(self.delivered.waiting)
         if not messages:
             await self._left()
             self._at = position
             return SourceBatch([], position, lag=0, gaps=gaps)
-        await messages[-1].ack(multiple=True)  # The stream keeps what is read: this lets the broker send more.
+        await self._acknowledge(messages)  # The stream keeps what is read: this lets the broker send more.
         at = msgspec.json.decode(position, type=_Position) if position else _Position(0)
         records = []
         for message in messages:
@@ -161,7 +177,7 @@ class StreamReader(RabbitReader):
                 gaps.append(
                     self._gap(at.offset, offset, "has kept its messages for less long than they took to be read")
                 )
-            at = _Position(offset + 1, _digest(None, message.body), at.life)
+            at = _Position(offset + 1, _digest(message.body), at.life)
             place = f"{offset}" if not at.life else f"{at.life}:{offset}"
             records.append(SourceRecord(place, message.body, self.source.format))
         self._at = at.text()
@@ -178,8 +194,8 @@ class StreamReader(RabbitReader):
             return position, []
         await self._consume(**{"stream-offset": at.offset - 1})
         found = await self._messages(1, LOOK_SECONDS)
-        if found and _offset(found[0]) == at.offset - 1 and _digest(None, found[0].body) == at.mark:
-            await found[0].ack()
+        if found and _offset(found[0]) == at.offset - 1 and _digest(found[0].body) == at.mark:
+            await self._acknowledge(found)
             return position, []
         if found and _offset(found[0]) > at.offset - 1:
             # What comes is later: the gap is told with its first message.
@@ -197,9 +213,9 @@ _UNKNOWN = "unknown"
 """The mark of a position whose message before is not there."""
 
 
-def _offset(message: Any) -> int:
+def _offset(message: Delivery) -> int:
     return int(message.headers["x-stream-offset"])
 
 
-def _digest(identifier: str | None, body: bytes) -> str:
-    return hashlib.sha256((identifier or "").encode() + b"\0" + body).hexdigest()[:16]
+def _digest(body: bytes, identifier: bytes = b"") -> str:
+    return hashlib.sha256(identifier + b"\0" + body).hexdigest()[:16]

@@ -101,7 +101,9 @@ def test_typed_rows_keep_their_types() -> None:
     assert item["inputs"]["age"] == 2.5 and item["inputs"]["since"].startswith("2026-11-30T00:00:00")
 
 
-@given(st.dictionaries(st.text(min_size=1), st.none() | st.booleans() | st.integers() | st.floats(width=32) | st.text()))
+@given(
+    st.dictionaries(st.text(min_size=1), st.none() | st.booleans() | st.integers() | st.floats(width=32) | st.text())
+)
 def test_a_row_of_a_table_holds_the_values_that_its_bytes_do(row: dict[str, Any]) -> None:
     record = row_record("1", row)
     (found,) = decoded(record.raw, record.format)
