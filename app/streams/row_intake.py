@@ -95,7 +95,7 @@ class RowIntake(Intake):
         """Connects the sink, and learns of what it holds beyond the position."""
         await super().begin()
         if self.source.sink is not None:
-            self._writer = await self.source.sink.open()
+            self._writer = await self.source.sink.written_by(f"{self.log.uid}:{self.key}").open()
             position = await self.position()
             reached = await self._writer.reached(position)
             if reached != position:
@@ -124,7 +124,8 @@ class RowIntake(Intake):
         if messages:
             await self.predictions.flush()
             if self._writer is None and self.source.sink is not None:
-                self._writer = await self.source.sink.open()
+                # Under a name of its own: another process may be writing what the source reads.
+                self._writer = await self.source.sink.written_by(f"{self.log.uid}:{self.key}:again").open()
             if self._writer is not None:
                 await self._writer.write(messages, Moved("", ""))
             return None

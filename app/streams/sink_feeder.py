@@ -115,7 +115,7 @@ class SinkFeeder(ABC):
                 await asyncio.sleep(CLAIM_MS / 3000)
                 continue
             try:
-                writer = await self.target.sink.open()
+                writer = await self.target.sink.written_by(self._field).open()
                 try:
                     await self._feed(writer)
                 finally:

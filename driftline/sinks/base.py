@@ -7,9 +7,10 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import msgspec
+from pydantic import PrivateAttr
 
 from driftline.errors import ConfigurationError
 from driftline.spec.registry import Part
@@ -52,6 +53,18 @@ class Sink(Part):
     """Where messages are written."""
 
     type: str
+    _writer: str = PrivateAttr("")
+
+    @property
+    def writer(self) -> str:
+        """Who writes, by a name that nobody else has and that stays: a broker may let one of each name write at a time."""
+        return self._writer
+
+    def written_by(self, writer: str) -> Self:
+        """The same sink, with the name of who writes to it."""
+        found = self.model_copy()
+        found._writer = writer
+        return found
 
     @property
     def paths(self) -> Sequence[str]:

@@ -53,13 +53,14 @@ class _Note(msgspec.Struct):
 
 
 class KafkaWriter(SinkWriter):
-    """Produces to one topic. Of a transaction the position is a note beside an offset of a group of its own."""
+    """Produces to one topic. Of a transaction the position is a note beside an offset of a group of the writer's own: a cluster
+    ends the transactions of who had its name before."""
 
     def __init__(self, sink: KafkaSink, kafka: Any) -> None:
         self.kafka = kafka
         self.sink = sink
         common = {**(sink.settings or {}), "bootstrap.servers": sink.servers}
-        digest = hashlib.sha256(f"{sink.servers}:{sink.topic}".encode()).hexdigest()[:16]
+        digest = hashlib.sha256(f"{sink.servers}:{sink.topic}:{sink.writer}".encode()).hexdigest()[:16]
         self.group = f"driftline-{digest}"
         own = {"transactional.id": self.group} if sink.transactional else {}
         timeout = {"message.timeout.ms": int(SECONDS * 1000)}

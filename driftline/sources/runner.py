@@ -158,6 +158,8 @@ class SourceRunner:
         await self._is("catching_up", f"reading waits: {why}")
 
     async def _failed(self, error: Exception) -> None:
+        lag = None if self.lag is None else round(self.lag, 3)
+        self.state = msgspec.structs.replace(self.state, lag_records=None, lag_seconds=lag)
         await self._is(
             "failing", error.message if isinstance(error, DriftlineError) else f"{type(error).__name__}: {error}"
         )

@@ -124,6 +124,14 @@ async def test_what_a_transaction_of_kafka_notes_tells_of_a_position_that_the_st
     assert await writer.reached('{"0": 10}') == '{"0": 10}'
     assert await writer.reached("") == ""
     await writer.close()
+    # Another writer of the topic ends no transaction of the first, and does not take its place for one of its own.
+    other = SINKS.parse({"type": "kafka", "servers": servers, "topic": "told", "transactional": True}).written_by(
+        "other"
+    )
+    found = await other.open()
+    assert isinstance(found, KafkaWriter) and found.group != writer.group
+    assert await found.reached('{"0": 5}') == '{"0": 5}'
+    await found.close()
 
 
 async def test_a_subject_of_nats_holds_each_id_once(nats_server: str) -> None:
