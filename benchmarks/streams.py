@@ -1,5 +1,5 @@
 """How many labels a second each kind of source takes, against the same labels over HTTP; how soon a label is served; and how
-many rows a second are answered from a stream into a stream, against calls of predict: all in one run.
+many rows a second are answered from a stream into a stream, against calls of predict, with a key each: all in one run.
 
 While rates are measured nothing is learned: it is the way into the log that is. The sources of labels run in this process, as
 in a worker. Brokers that the machine does not have are left out. Beside each rate stands the processor time that a label
@@ -53,13 +53,13 @@ COLUMNS = [*"abcdefgh"]
 
 
 class Taken(NamedTuple):
-    """Labels a second, and the seconds of processor time that one takes of who takes it."""
+    """Labels or rows a second, and the seconds of processor time that one takes of who takes it."""
 
     rate: float
     cpu: float
 
     def __str__(self) -> str:
-        return f"{self.rate:10,.0f} labels a second, {1e6 * self.cpu:6.0f} µs of processor time each"
+        return f"{self.rate:10,.0f} a second, {1e6 * self.cpu:6.0f} µs of processor time each"
 
 
 async def over_http(items: Items) -> Taken:
@@ -251,15 +251,16 @@ async def predicted(items: Items) -> tuple[Taken, Taken]:
     rows = [each["inputs"] for each in items]
     async with running() as (client, url, redis, store):
         await client.create_model(spec())
-        await client.predict("weather", rows[:128])
+        for _ in range(20):
+            await client.predict("weather", rows[:128])
         parts = [slice(first, first + 128) for first in range(0, len(rows), 128)]
         keys = [f"row {n}" for n in range(len(rows))]
         begun, cpu = time.monotonic(), await app_seconds(url)
         for first in range(0, len(parts), 4):
             some = parts[first : first + 4]
             await asyncio.gather(*(client.predict("weather", rows[part], keys=keys[part]) for part in some))
-        called = time.monotonic() - begun
-        called = Taken(len(rows) / called, (await app_seconds(url) - cpu) / len(rows))
+        seconds = time.monotonic() - begun
+        called = Taken(len(rows) / seconds, (await app_seconds(url) - cpu) / len(rows))
         async with redis.pipeline(transaction=False) as pipe:
             for key, row in zip(keys, rows, strict=True):
                 pipe.xadd("rows", {"inputs": json.dumps(row), "key": key})
@@ -273,8 +274,8 @@ async def predicted(items: Items) -> tuple[Taken, Taken]:
         begun = time.monotonic()
         while await redis.xlen("predictions") < len(rows):
             await asyncio.sleep(0.005)
-        streamed = time.monotonic() - begun
-        return called, Taken((len(rows) - first) / streamed, (await app_seconds(url) - cpu) / len(rows))
+        seconds = time.monotonic() - begun
+        return called, Taken((len(rows) - first) / seconds, (await app_seconds(url) - cpu) / len(rows))
 
 
 async def rates(count: int, kinds: Collection[str]) -> None:
@@ -285,8 +286,12 @@ async def rates(count: int, kinds: Collection[str]) -> None:
         async with bench() as found:
             async for source in sources(found, Path(folder), items, kinds):
                 taken = await by_source(found, source, count)
-                ratios = f"{taken.rate / http.rate:.2f} and {http.cpu / taken.cpu:.2f} of HTTP"
-                print(f"{source.type:<14}{taken}: {ratios}", flush=True)
+                print(f"{source.type:<14}{taken}: {compared(taken, http)} of HTTP", flush=True)
+
+
+def compared(one: Taken, other: Taken) -> str:
+    """The rate of one as a share of the other's, and how much less of a processor it takes."""
+    return f"{one.rate / other.rate:.2f} and {other.cpu / one.cpu:.2f}"
 
 
 async def served(per_second: float) -> None:
@@ -298,7 +303,8 @@ async def served(per_second: float) -> None:
 
 async def infer(count: int) -> None:
     called, streamed = await predicted(items_of(count))
-    print(f"predict {called:,.0f} rows a second, from stream to stream {streamed:,.0f}: {streamed / called:.2f} of it")
+    print(f"{'predict':<14}{called}")
+    print(f"{'infer':<14}{streamed}: {compared(streamed, called)} of predict")
 
 
 def items_of(count: int) -> Items:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from confluent_kafka import Producer
 
@@ -138,6 +141,14 @@ class MqttBroker(Broker):
         self.process.wait()
 
 
+def _object(record: bytes) -> dict[str, Any]:
+    """What a record says, where it is one; nothing, where what holds it holds objects alone."""
+    try:
+        return dict(json.loads(record))
+    except ValueError:
+        return {}
+
+
 class PostgresBroker(Broker):
     """A table, which has more columns once the records are written otherwise."""
 
@@ -147,14 +158,8 @@ class PostgresBroker(Broker):
         self.server.start()
 
     def produce(self, found: list[bytes]) -> None:
-        rows = [self._row(each) for each in found]
+        rows = [_object(each) for each in found]
         until(lambda: self._inserted(rows))
-
-    def _row(self, record: bytes) -> dict[str, Any]:
-        try:
-            return dict(json.loads(record))
-        except ValueError:
-            return {}
 
     def _inserted(self, rows: list[dict[str, Any]]) -> bool:
         """Whether they are in the table; one that has just started takes none, nor a part of them."""
@@ -180,6 +185,48 @@ class PostgresBroker(Broker):
 
     def close(self) -> None:
         self.server.close()
+
+
+class HttpService(Broker):
+    """A service that answers pages of what there is; it ends with its connections, and another one takes its port."""
+
+    PAGE = 500
+
+    def __init__(self) -> None:
+        self.port, self.found = free_port(), list[dict[str, Any]]()
+        url = f"http://127.0.0.1:{self.port}/labels"
+        self.source = {"type": "http", "url": url, "cursor": "at", "records": "page", "poll_seconds": 0.1}
+        self._start()
+
+    def _start(self) -> None:
+        found = self.found
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                after = int(parse_qs(urlsplit(self.path).query).get("after", ["-1"])[0])
+                body = json.dumps({"page": found[after + 1 : after + 1 + HttpService.PAGE]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                return None
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def produce(self, found: list[bytes]) -> None:
+        for each in found:
+            self.found.append(_object(each) | {"at": len(self.found)})
+
+    def kill(self) -> None:
+        self.close()
+        self._start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class RotatedFiles(Broker):

@@ -23,6 +23,7 @@ from driftline.processes.supervisor import Guard
 from tests.conftest import OwnRedis
 from tests.faults.fed_brokers import (
     Broker,
+    HttpService,
     KafkaBroker,
     MqttBroker,
     NatsBroker,
@@ -169,6 +170,11 @@ def test_a_table_of_postgresql(instance: Instance, guard: Guard, count: int) -> 
 @pytest.mark.parametrize("count", COUNTS)
 def test_files_that_are_rotated(instance: Instance, tmp_path: Path, count: int) -> None:
     _run(instance, RotatedFiles(tmp_path / "files"), count)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_service_that_is_asked(instance: Instance, count: int) -> None:
+    _run(instance, HttpService(), count)
 
 
 def test_rows_are_answered_and_written_with_one_id_each_whatever_is_killed(
