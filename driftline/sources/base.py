@@ -7,7 +7,7 @@ script that appends the records. So a reader keeps nothing that must survive it,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
@@ -41,10 +41,10 @@ class SourceRecord(msgspec.Struct, frozen=True, gc=False):
     place: str
     raw: bytes
     format: RecordFormat
-    values: Mapping[str, Any] | None = None
+    values: dict[str, Any] | None = None
 
 
-def row_record(place: str, row: Mapping[str, Any]) -> SourceRecord:
+def row_record(place: str, row: dict[str, Any]) -> SourceRecord:
     """The record of a row of typed values."""
     if all(type(value) in _AS_THEY_ARE for value in row.values()):
         try:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, SupportsIndex
 
 import msgspec
 
@@ -82,13 +83,16 @@ class DeliveryStream(asyncio.StreamReader):
             except TimeoutError:
                 return
 
-    def feed_data(self, data: bytes) -> None:
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         """Takes what has come; a frame is looked at when it is there as a whole."""
-        self._parts.append(data)
-        self._size += len(data)
+        self._parts.append(bytes(data))
+        self._size += len(self._parts[-1])
         if self._size < self._wanted:
             return
-        data, at, others = b"".join(self._parts), 0, list[bytes]()
+        self._cut(b"".join(self._parts))
+
+    def _cut(self, data: bytes) -> None:
+        at, others = 0, list[bytes]()
         while (end := self._end(data, at)) <= len(data):
             if not self._take(data[at], data[at + _frame.size : end - 1]):
                 others.append(data[at:end])

@@ -25,7 +25,7 @@ _fields = msgspec.msgpack.Decoder(dict[bytes, bytes])
 class Decoded(msgspec.Struct, frozen=True, gc=False):
     """The values of a record by name. ``are_texts``: each is a text, whatever it stands for. ``json``: as it was written."""
 
-    values: Mapping[str, Any]
+    values: dict[str, Any]
     are_texts: bool = False
     json: bytes | None = None
 
@@ -60,6 +60,9 @@ def decoded(raw: bytes, format: RecordFormat, columns: Sequence[str] | None = No
     if format == "csv":
         yield from _of_csv(raw, columns)
         return
+    if format == "fields":
+        yield _of_fields(raw)
+        return
     pieces = lines(raw) if format == "ndjson" else [without_bom(raw)] if format == "json" else [raw]
     if not any(piece.strip() for piece in pieces):
         yield InvalidInput("the record is empty", field="record")
@@ -74,15 +77,19 @@ def decoded(raw: bytes, format: RecordFormat, columns: Sequence[str] | None = No
 
 
 def _one(piece: bytes, format: RecordFormat) -> Decoded:
-    if format == "fields":
-        # A name or a value that is no text is shown as what it is: it is refused, and told why, by whoever needs it.
-        texts = {_text(name): _text(value) for name, value in _fields.decode(piece).items()}
-        return Decoded(texts, are_texts=True)
     is_json = format != "msgpack"
     value = json_text.values(piece, "record") if is_json else msgspec.msgpack.decode(piece)
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise InvalidInput(f"record: an object is expected, not {type(value).__name__}", field="record")
     return Decoded(value, json=piece if is_json else None)
+
+
+def _of_fields(raw: bytes) -> Decoded | InvalidInput:
+    """The texts of an entry. One that is no text is shown as what it is: it is refused, and told why, by whoever needs it."""
+    try:
+        return Decoded(_texts(raw), are_texts=True)
+    except UNREADABLE as error:
+        return _malformed("fields", error)
 
 
 def _of_csv(raw: bytes, columns: Sequence[str] | None) -> Iterator[Decoded | InvalidInput]:
@@ -120,17 +127,17 @@ def _malformed(format: RecordFormat, error: Exception) -> InvalidInput:
     return InvalidInput(f"record: not {format}: {error}", code="malformed_record", field="record")
 
 
-def _text(value: bytes) -> str:
-    return value.decode(errors="replace")
+def _texts(raw: bytes) -> dict[str, str]:
+    return {
+        name.decode(errors="replace"): value.decode(errors="replace") for name, value in _fields.decode(raw).items()
+    }
 
 
 def shown(raw: bytes, format: RecordFormat) -> str:
     """A record's bytes as a person reads them: text, else base64 after ``base64:``."""
     try:
         if format == "fields":
-            return msgspec.json.encode(
-                {_text(name): _text(value) for name, value in _fields.decode(raw).items()}
-            ).decode()
+            return msgspec.json.encode(_texts(raw)).decode()
         if format == "msgpack":
             return msgspec.json.encode(msgspec.msgpack.decode(raw)).decode()
         return raw.decode() if format not in BY_SCHEMA else _base64(raw)

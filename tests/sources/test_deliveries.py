@@ -43,7 +43,7 @@ def frames(message: Any) -> bytes:
     tag, is_redelivered, properties, parts = message
     method = commands.Basic.Deliver("a consumer", tag, is_redelivered, "an exchange", "labels")
     header = ContentHeader(0, sum(map(len, parts)), commands.Basic.Properties(**properties))
-    return b"".join(marshal(frame, 1) for frame in (method, header, *map(ContentBody, parts)))
+    return marshal(method, 1) + marshal(header, 1) + b"".join(marshal(ContentBody(part), 1) for part in parts)
 
 
 async def read(data: bytes, ends: list[int]) -> tuple[list[Delivery], bytes]:
