@@ -17,6 +17,7 @@ from driftline.errors import ConfigurationError
 from driftline.support import private
 
 URL_FILE = "url"
+_SOCKET_FOLDER = "driftline-"
 
 
 class Spawner(Protocol):
@@ -53,7 +54,7 @@ class EmbeddedServer:
         self.guard = guard
         self.process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
-        self._socket_folder = Path(tempfile.mkdtemp(prefix="driftline-", dir=_short_temporary_folder()))
+        self._socket_folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir=_short_temporary_folder()))
 
     @property
     def url(self) -> str:
@@ -69,6 +70,7 @@ class EmbeddedServer:
         binary = server_binary()
         if self._lock is None:
             self._lock = self._take_lock()
+            self._remove_what_a_killed_one_left()
         options = {
             "port": "0",
             "unixsocket": f"{self._socket_folder}/s",
@@ -101,6 +103,13 @@ class EmbeddedServer:
             os.close(self._lock)
             self._lock = None
         shutil.rmtree(self._socket_folder, ignore_errors=True)
+
+    def _remove_what_a_killed_one_left(self) -> None:
+        """The folder of a socket that nobody listens at: the server of this data had no time to remove it."""
+        with contextlib.suppress(OSError):
+            former = Path((self.folder / URL_FILE).read_text().strip().removeprefix("unix://")).parent
+            if former.name.startswith(_SOCKET_FOLDER):
+                shutil.rmtree(former)
 
     def _take_lock(self) -> int:
         path = self.folder / "lock"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -76,6 +77,22 @@ def test_it_is_found_by_its_data_directory_while_it_runs(server: EmbeddedServer,
     assert embedded.running_url(data_dir) is None, "the file is there, the server is not"
     server.stop()
     assert not (data_dir / "valkey" / "url").exists()
+
+
+def test_the_socket_of_a_killed_one_is_removed_by_the_next(
+    server: EmbeddedServer, guard: Guard, data_dir: Path
+) -> None:
+    server.start()
+    assert server.process is not None and server._lock is not None
+    left = Path(server.url.removeprefix("unix://")).parent
+    server.process.kill()
+    server.process.wait()
+    os.close(server._lock)  # As its own process would have been killed.
+    assert left.exists()
+    other = EmbeddedServer(data_dir, guard)
+    other.start()
+    assert not left.exists() and client(other).ping()
+    other.stop()
 
 
 def test_a_platform_without_a_binary_is_told_what_to_do(
