@@ -25,14 +25,18 @@ def shared_budget_of(settings: Settings) -> SharedBudget:
     return SharedBudget(*(getattr(settings, f"max_{name}") for name in SharedBudget._fields))
 
 
-async def reserve(services: Services, uid: str, maker: str, size: int, *, only_asks: bool = False) -> None:
+async def reserve(services: Services, uid: str, size: int, maker: str = "", *, only_asks: bool = False) -> None:
     """Reserves ``size`` bytes of weights for a model; ``only_asks``: looks whether they fit.
+
+    Args:
+        maker: who makes a new one; one that is there is whose it was.
 
     Raises:
         InvalidInput: ``over_budget`` names the price and the budget.
     """
     prices = ModelPrices(services.connection, shared_budget_of(services.settings))
-    if max(prices.budget) >= 0 and (unpriced := await prices.unpriced(services.catalog)):
+    unpriced = await prices.unpriced(services.catalog)
+    if unpriced and max(prices.budget) >= 0:
         await prices.add(await _sizes(services, unpriced))
     excess = await prices.reserve(uid, maker, size, only_asks=only_asks)
     if excess is not None:

@@ -89,10 +89,10 @@ async def retrain(
             dry_run, before, retrain_plan, body.epochs, examples, factories, versions, services.budget
         )
         size = max(each["bytes"] for each in found_out.get("race", [found_out["after"]]))
-        await reserve(services, found.uid, caller.charged, size, only_asks=True)
+        await reserve(services, found.uid, size, only_asks=True)
         return cast(RetrainPreview, found_out)
     size = await asyncio.to_thread(check_retrain, before, retrain_plan, factories, versions, services.budget)
-    await reserve(services, found.uid, caller.charged, max(size, state_bytes(before.module)))
+    await reserve(services, found.uid, max(size, state_bytes(before.module)))
     return await told.begin("retrain", asked)
 
 

@@ -67,7 +67,7 @@ async def create(request: Request, services: Has, actor: Actor, sees: Sees) -> M
             spec = spec.changed(device=services.settings.device)
         built = await asyncio.to_thread(_built, services, uid, spec, begun, weights, example)
         await services.catalog.mark_unnamed(uid)
-        await reserve(services, uid, caller_of(request.scope), state_bytes(built.module))
+        await reserve(services, uid, state_bytes(built.module), caller_of(request.scope))
         first = await asyncio.to_thread(_first_version, services, uid, begun, built)
         del begun, built
         give_back()

@@ -262,6 +262,10 @@ async def test_models_of_a_former_release_count_among_all(start: Start) -> None:
     (admin,) = as_admins(client, 1)
     await made(client, "first", admin)
     await client.services.connection.redis.delete(client.services.connection.keys.model_prices)
+    assert (await client.post("/v1/models/first/retrain", json={}, headers=admin)).status_code == 202
+    (price,) = await client.services.connection.redis.hvals(client.services.connection.keys.model_prices)
+    assert price.endswith(b" "), "whoever lets it be trained has not made it"
+    await client.services.connection.redis.delete(client.services.connection.keys.model_prices)
     limited = await start(max_all_model_bytes=1000)
     refused = await made(limited, "second", admin)
     status, over, excess = over_shared(refused)
