@@ -59,7 +59,8 @@ class ModelQueue:
     """The snapshot that answers for one model, and the requests that wait for it.
 
     ``spare`` was served before, and may be overwritten; ``largest`` is the most rows that a batch had. ``canary`` answers
-    ``canary_share`` of the requests. ``cost`` tells what its batches take.
+    ``canary_share`` of the requests. ``cost`` tells what its batches take. ``asked_at`` is when rows came last, or it was
+    loaded, by the monotonic clock.
     """
 
     snapshot: Snapshot
@@ -75,6 +76,12 @@ class ModelQueue:
     canary: ModelQueue | None = None
     canary_share: float = 0.0
     cost: ComputeCost = field(default_factory=ComputeCost)
+    asked_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it, or its canary, is computing for requests."""
+        return self.batcher is not None or (self.canary is not None and self.canary.is_busy)
 
     @property
     def queued_rows(self) -> int:
@@ -88,6 +95,7 @@ class ModelQueue:
 
     def chosen(self) -> ModelQueue:
         """The queue that takes the next request: the canary's for its share of the traffic."""
+        self.asked_at = time.monotonic()
         return self.canary if self.canary is not None and random.random() < self.canary_share else self
 
     def swap(self, snapshot: Snapshot) -> None:

@@ -100,7 +100,9 @@ class Services:
         self.engine = Engine(self.prediction_writer, self.metrics)
         loader = VersionLoader(self.artifacts, settings)
         self.version_watcher = VersionWatcher(
-            self.connection, self.engine, loader, settings.poll_seconds, tracing=tracing
+            *(self.connection, self.engine, loader, settings.poll_seconds),
+            max_bytes=settings.model_bytes,
+            tracing=tracing,
         )
         self.events = EventFeed(self.connection, settings.poll_seconds)
         self.catalog = self.version_watcher.catalog

@@ -21,6 +21,7 @@ from driftline.support.tracing import Tracing
 from driftline.support.turns import Turns
 
 from .engine import Engine, ModelQueue
+from .loaded_models import LoadedModels
 from .snapshot import Snapshot
 from .traces import trace_serving
 from .version_loader import VersionLoader
@@ -44,6 +45,7 @@ class VersionWatcher:
     Args:
         retry_seconds: how long until a version that was refused is tried again.
         max_pinned: how many versions that were requested by number stay loaded.
+        max_bytes: the most memory that loaded models may take, but for those that are in use; 0: any.
         tracing: makes the spans of versions that are served.
     """
 
@@ -56,6 +58,7 @@ class VersionWatcher:
         *,
         retry_seconds: float = 5.0,
         max_pinned: int = 16,
+        max_bytes: int = 0,
         tracing: Tracing | None = None,
     ) -> None:
         self.tracing = tracing
@@ -66,6 +69,7 @@ class VersionWatcher:
         self.poll_seconds = poll_seconds
         self.retry_seconds = retry_seconds
         self.max_pinned = max_pinned
+        self.loaded_models = LoadedModels(engine, max_bytes)
         self.is_ready = False
         self.on_hint: Callable[[str | None], None] = lambda uid: None
         """Called with each hint that comes."""
@@ -164,6 +168,7 @@ class VersionWatcher:
     def forget(self, uid: str) -> None:
         """Drops all snapshots and refusals of a model."""
         self.engine.drop(uid)
+        self.loaded_models.changed(uid)
         self._locks.pop(uid, None)
         self._refusals.pop(uid, None)
         for key in [key for key in self._pinned if key[0] == uid]:
@@ -181,6 +186,7 @@ class VersionWatcher:
                 with self._contained(uid, head.manifest):
                     await self._swap(model, head.manifest)
             await self._follow_canary(self.engine.models[uid], head.canary)
+            self.loaded_models.changed(uid)
 
     async def _swap(self, model: ModelQueue, manifest: str) -> None:
         before = model.snapshot

@@ -23,8 +23,8 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None,
         repr=False,
-        description="Redis or Valkey, 7.0 or newer: `redis://`, `rediss://`, `unix://`, or `redis+cluster://` with any node "
-        "of a cluster; none: `driftline up` starts its own",
+        description="Redis or Valkey, 7.0 or newer: `redis://`, `rediss://`, `unix://`, `redis+cluster://` with any node "
+        "of a cluster, or `redis+sentinel://HOST,HOST/SERVICE`; none: `driftline up` starts its own",
     )
     prefix: str = Field("driftline:", description="stands before every key in Redis")
     redis_connections: int = Field(
@@ -190,6 +190,7 @@ class Settings(BaseSettings):
         7 * 24 * 3600.0, gt=0, description="age of the oldest label waiting in one log; above it feedback answers 429"
     )
     log_keep: int = Field(20_000, ge=0, description="learned records kept in the log for retraining")
+    model_bytes: int = Field(0, ge=0, description="bytes of a server's models; beyond, idle ones are unloaded; 0: any")
 
     poll_seconds: float = Field(1.0, gt=0, description="how often a lost hint from Redis is made up for")
     workers: int = Field(1, ge=1, le=256, description="learning processes of `up` or `worker`, which share the models")
@@ -215,9 +216,7 @@ class Settings(BaseSettings):
         description="a worker that is silent, or computes for one call, for longer is an alarm: `worker_hung`",
     )
     job_processes: int = Field(
-        1,
-        ge=0,
-        description="retrain jobs that a worker trains at once in processes of their own; 0: on the thread that learns",
+        1, ge=0, description="jobs and recipes of races that a worker trains at once in processes; 0: none"
     )
     engine: Literal["local", "ray"] = Field(
         "local",

@@ -30,7 +30,8 @@ REACHES = {
     "row_files": BELOW_ALL | {"spec", "networks", "store"},
     "versions": BELOW_ALL | {"rows", "row_files", "spec", "networks", "learning", "store"},
     "tables": BELOW_ALL | {"spec"},
-    "backtest": BELOW_ALL | {"api", "rows", "tables", "spec", "networks", "learning", "ingest", "store"},
+    "backtest": BELOW_ALL
+    | {"api", "api_keys", "rows", "tables", "spec", "networks", "learning", "ingest", "processes", "store"},
     "client": BELOW_ALL | {"api"},
     "files": BELOW_ALL | {"api", "client", "spec", "tables"},
     "processes": BELOW_ALL | {"api", "api_keys", "store"},

@@ -22,10 +22,10 @@ from driftline.client.clients import Client
 from tests import forked
 from tests.ports import free_port, missing
 from tests.services import spec
-from tests.test_kubernetes import MANIFESTS, OURS, mappings
+from tests.test_kubernetes import MANIFESTS, OURS, mappings, quantity
 from tests.waiting import SECONDS, until
 
-OVERLAYS = ("one-node", "large")
+OVERLAYS = ("one-node", "large", "ray")
 SCHEMAS = Path(__file__).parent / "fixtures" / "schemas"
 RELEASE = "1.33"
 
@@ -47,6 +47,17 @@ def workloads(overlay: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {each["metadata"]["name"]: each for each in overlay if "template" in each.get("spec", {})}
 
 
+def ray_groups(overlay: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The head and the nodes of a Ray cluster, by the name of their container."""
+    specs = [each["spec"] for each in overlay if each["kind"] == "RayCluster"]
+    groups = [group for spec in specs for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
+    return {group["template"]["spec"]["containers"][0]["name"]: {"spec": group} for group in groups}
+
+
+def all_pods(overlay: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return workloads(overlay) | ray_groups(overlay)
+
+
 def test_the_cluster_would_take_every_object(overlay: list[dict[str, Any]]) -> None:
     try:
         import kubernetes_validate
@@ -58,6 +69,9 @@ def test_the_cluster_would_take_every_object(overlay: list[dict[str, Any]]) -> N
             jsonschema.validate(each, yaml.safe_load(schema.read_text()))
         else:
             kubernetes_validate.validate(each, RELEASE, strict=True)
+    for name, group in ray_groups(overlay).items():
+        pods = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name}}
+        kubernetes_validate.validate(pods | {"template": group["spec"]["template"]}, RELEASE, strict=True)
 
 
 def test_whatever_an_object_refers_to_is_there(overlay: list[dict[str, Any]]) -> None:
@@ -82,7 +96,7 @@ def test_whoever_scales_a_workload_decides_alone(overlay: list[dict[str, Any]]) 
 
 
 def test_every_selector_finds_pods_and_no_pod_is_without_a_policy(overlay: list[dict[str, Any]]) -> None:
-    labels = {name: each["spec"]["template"]["metadata"]["labels"] for name, each in workloads(overlay).items()}
+    labels = {name: each["spec"]["template"]["metadata"]["labels"] for name, each in all_pods(overlay).items()}
     covered = set()
     for each in overlay:
         inner = each.get("spec", {})
@@ -105,7 +119,7 @@ def is_selected(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 
 def test_no_pod_is_root_or_may_become_it_or_writes_beside_its_volumes(overlay: list[dict[str, Any]]) -> None:
-    for each in workloads(overlay).values():
+    for each in all_pods(overlay).values():
         pod = each["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -123,6 +137,26 @@ def test_no_pod_is_root_or_may_become_it_or_writes_beside_its_volumes(overlay: l
             assert mounted == {volume["name"] for volume in pod.get("volumes", [])} | {
                 claim["metadata"]["name"] for claim in claims
             }
+
+
+def test_jobs_reach_the_ray_cluster_that_is_there_and_its_nodes_hold_no_secret(kubectl: str) -> None:
+    overlay = rendered(kubectl, "ray")
+    (cluster,) = (each for each in overlay if each["kind"] == "RayCluster")
+    (given,) = (each["data"] for each in overlay if each["kind"] == "ConfigMap")
+    head, nodes = ray_groups(overlay).values()
+    ports = {port["containerPort"] for port in head["spec"]["template"]["spec"]["containers"][0]["ports"]}
+    host, _, port = given["DRIFTLINE_RAY_ADDRESS"].removeprefix("ray://").rpartition(":")
+    # So KubeRay names the service of a head.
+    assert host == f"{cluster['metadata']['name']}-head-svc" and int(port) in ports
+    assert given["DRIFTLINE_ENGINE"] == "ray"
+    for group in (head, nodes):
+        (container,) = group["spec"]["template"]["spec"]["containers"]
+        assert "env" not in container and "envFrom" not in container
+        memory = next(each for each in group["spec"]["template"]["spec"]["volumes"] if each["name"] == "shared")
+        store = float(group["spec"]["rayStartParams"]["object-store-memory"])
+        assert store < quantity(memory["emptyDir"]["sizeLimit"])
+    cores = nodes["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"]
+    assert quantity(cores) == float(nodes["spec"]["rayStartParams"]["num-cpus"])
 
 
 def test_prometheus_understands_what_the_scaler_asks(kubectl: str, promtool: str, tmp_path: Path) -> None:

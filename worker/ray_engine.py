@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
-import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 from driftline.errors import ConfigurationError, Unavailable
-from driftline.processes.on_ray import knock
+from driftline.processes.on_ray import RUN, knock, on_a_node, require
 from driftline.settings import Settings
 
 
@@ -35,7 +33,7 @@ class RayEngine:
 
     def command(self, folder: Path) -> list[str]:
         """What trains the job in a folder on a node."""
-        return [*_on_ray(), str(folder), "worker", "--train"]
+        return on_a_node(folder, "worker", "--train")
 
     async def begin(self) -> None:
         """Looks once whether a cluster answers.
@@ -48,10 +46,7 @@ class RayEngine:
                 "DRIFTLINE_JOB_PROCESSES=0 lets jobs train on the thread that learns, and DRIFTLINE_ENGINE=ray on a cluster; "
                 "let the former say how many of them may train there at once"
             )
-        if importlib.util.find_spec("ray") is None:
-            raise ConfigurationError(
-                "DRIFTLINE_ENGINE=ray needs Ray; install it: pip install 'driftline[ray]'", code="no_ray"
-            )
+        require()
         found = await self._ask()
         if "address" not in found:
             place = self.settings.ray_address or "the address in RAY_ADDRESS, or on this machine"
@@ -62,7 +57,7 @@ class RayEngine:
         self.address = self.settings.ray_address or found["address"]
 
     async def _ask(self) -> dict[str, str]:
-        process = await asyncio.create_subprocess_exec(*_on_ray(), stdin=DEVNULL, stdout=PIPE, env=self.environment)
+        process = await asyncio.create_subprocess_exec(*RUN, stdin=DEVNULL, stdout=PIPE, env=self.environment)
         try:
             told, _ = await process.communicate()
         finally:
@@ -83,7 +78,3 @@ class RayEngine:
                 await asyncio.to_thread(knock, self.address)
             except OSError as error:
                 raise Unavailable(f"{self.address} does not answer, and jobs train on this machine: {error}") from error
-
-
-def _on_ray() -> list[str]:
-    return [sys.executable, "-P", "-m", "driftline.processes.on_ray"]

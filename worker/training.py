@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from driftline.learning.learner import Learner
 from driftline.learning.retraining.job import RetrainJob
+from driftline.learning.retraining.trial import TrainingFailed
 from driftline.learning.stateful import State
-from driftline.networks.bundle import this_build
-from driftline.networks.own_code import own_code
+from driftline.networks.place import ComputedWith
 
 from .compute import Compute
 from .model_store import ModelStore
@@ -54,13 +55,16 @@ class Training:
     async def advance(self, store: ModelStore, compute: Compute, learner: Learner) -> bool:
         """Begins the training of the learner's job elsewhere, or takes what came of it; whether it did the latter.
 
+        The trials of a race train at the same time, each rung by itself.
+
         Raises:
             TrainingFailedElsewhere: the process failed, or was killed.
         """
         job = learner.retraining
         assert job is not None and self.places is not None
         if self._run is None:
-            self._run = TrainingRun(job, await compute(_packed, learner), self.places, store, self.on_end)
+            states = await compute(_packed, learner, self.places.count)
+            self._run = TrainingRun(job, states, self.places, store, self.on_end)
         if not self._run.task.done():
             return False
         run, self._run = self._run, None
@@ -84,25 +88,32 @@ class Training:
             return False
         return True
 
-    async def _take(self, state: State, compute: Compute, learner: Learner) -> None:
+    async def _take(self, states: list[State], compute: Compute, learner: Learner) -> None:
         job = learner.retraining
         assert job is not None
-        await compute(job.take_trained, state, learner.class_table, learner.factories)
+        try:
+            await compute(job.take_trained, states, learner.class_table, learner.factories)
+        except TrainingFailed as error:
+            raise TrainingFailedElsewhere(error.message) from error
 
     def kill(self) -> None:
         """Ends the process at once, if there is one."""
         self.leave_unless(None)
 
 
-def _packed(learner: Learner) -> State:
+def _packed(learner: Learner, count: int) -> list[State]:
+    """What each of so many processes at most has to train, and what it must know for that."""
     job = learner.retraining
     assert job is not None
-    state = job.state_dict()
     specs = [job.teacher.spec, *(trial.course.spec for trial in job.halving.trials)]
+    parts = job.parts(count)
     more: dict[str, Any] = {
         "class_table": list(learner.class_table.names),
         "factories": list(learner.factories),
-        "build": this_build(),
-        "code": {name: digest for spec in specs for name, digest in own_code(spec).items()},
+        "place": dataclasses.asdict(ComputedWith.here(specs)),
+        "rung": parts[0].halving.leader.rung if len(parts) > 1 else None,
     }
-    return State({name: tensor.clone() for name, tensor in state.tensors.items()}, {**state.data, **more})
+    # The learner goes on meanwhile, and changes some of these in place.
+    tensors = {name: tensor.clone() for name, tensor in job.state_dict().tensors.items()}
+    states = [part.state_dict() for part in parts]
+    return [State({name: tensors[name] for name in state.tensors}, {**state.data, **more}) for state in states]

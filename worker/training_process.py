@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from driftline.errors import DriftlineError
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.stateful import State
 from driftline.networks import bundle
-from driftline.networks.own_code import digest_of
+from driftline.networks.place import ComputedWith, OtherPlace
 from driftline.networks.user_code import reason_of, user_code
 from driftline.settings import Settings
 from driftline.spec.classes import ClassTable
@@ -35,18 +34,15 @@ TELL_SECONDS = 0.5
 class JobMessage(msgspec.Struct, omit_defaults=True):
     """What the process says, a line each: how far it is, at last that its state is written, or why it failed.
 
-    ``lost`` says why it cannot be trained here, but as well as ever where the worker is.
+    ``updates`` counts those that it has made, and ``rows`` are those of the race that it has to do with. ``lost`` says why it
+    cannot be trained here, but as well as ever where the worker is.
     """
 
-    progress: float = 0.0
-    report: dict[str, Any] = {}
+    updates: int = 0
+    rows: dict[int, Any] = {}
     is_written: bool = False
     failed: str | None = None
     lost: str | None = None
-
-
-class OtherPlace(Exception):
-    """What is computed here would be something else than where the worker is."""
 
 
 def write_state(folder: Path, name: str, state: State) -> None:
@@ -62,7 +58,7 @@ def read_state(folder: Path, name: str) -> State:
 
 
 def train(folder: Path, tell: Callable[[JobMessage], None], is_told_to_end: threading.Event) -> None:
-    """Trains the job in a folder to its end, or until it is told to end, and writes what it has come to.
+    """Trains the job in a folder to its end, or to that of a rung, or until it is told to end; writes what it has come to.
 
     Raises:
         DriftlineError: it cannot be trained.
@@ -70,23 +66,18 @@ def train(folder: Path, tell: Callable[[JobMessage], None], is_told_to_end: thre
     """
     state, told_at = read_state(folder, JOB), -TELL_SECONDS
     table, factories = ClassTable(state.data.pop("class_table")), state.data.pop("factories")
-    _check_place(state.data.pop("build"), state.data.pop("code"))
+    ComputedWith(**state.data.pop("place")).check()
+    rung = state.data.pop("rung")
     with user_code("the job"):
-        job = RetrainJob.from_state(state, table, factories)
-        while not (job.is_done or is_told_to_end.is_set()):
-            job.advance(1)
+        halving = RetrainJob.from_state(state, table, factories).halving
+        before = halving.done
+        while not (halving.is_through(rung) or is_told_to_end.is_set()):
+            halving.advance()
             if time.monotonic() - told_at >= TELL_SECONDS:
                 told_at = time.monotonic()
-                tell(JobMessage(job.progress, job.report()))
-    write_state(folder, TRAINED, job.halving.state_dict())
-    tell(JobMessage(job.progress, is_written=True))
-
-
-def _check_place(build: Mapping[str, object], code: Mapping[str, str]) -> None:
-    if changes := bundle.build_changes(build):
-        raise OtherPlace(f"{socket.gethostname()} has another build: {', '.join(changes)}")
-    if others := [name for name, digest in code.items() if digest_of(name) != digest]:
-        raise OtherPlace(f"{socket.gethostname()} has not the same file of {', '.join(others)}")
+                tell(JobMessage(halving.done - before, halving.table()))
+    write_state(folder, TRAINED, halving.state_dict())
+    tell(JobMessage(halving.done - before, halving.table(), is_written=True))
 
 
 def main(folder: Path) -> None:

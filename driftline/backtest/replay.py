@@ -47,6 +47,29 @@ Advance = Callable[[BacktestProgress], None]
 """Told of rows that have been played."""
 
 
+def play_in_turn(
+    stream: Stream,
+    specs: Mapping[str, ModelSpec],
+    delay: int,
+    seed: int,
+    factories: Collection[str],
+    advance: Advance,
+) -> dict[str, Played]:
+    """Plays the stream once for each spec, one after another in this process."""
+
+    def played(name: str, spec: ModelSpec) -> Played:
+        def told(rows: int, measure: float | None) -> None:
+            advance(BacktestProgress(name, rows, len(stream), measure))
+
+        return play(stream, spec, delay, seed, factories, told)
+
+    return {name: played(name, spec) for name, spec in specs.items()}
+
+
+PlayAll = Callable[[Stream, Mapping[str, ModelSpec], int, int, Collection[str], Advance], dict[str, Played]]
+"""Plays a stream once for each spec, as :func:`play_in_turn` does."""
+
+
 def backtest(
     stream: Stream,
     recipes: Mapping[str, Mapping[str, Any]],
@@ -55,6 +78,7 @@ def backtest(
     seed: int = 0,
     factories: Collection[str] = (),
     advance: Advance = lambda progress: None,
+    play_all: PlayAll = play_in_turn,
 ) -> dict[str, Any]:
     """Plays a stream once for each recipe, and compares with the baselines.
 
@@ -65,6 +89,7 @@ def backtest(
     Args:
         recipes: the changes to the recipe of the stream's spec, by name.
         seed: the same seed gives the same result, but for ``labels_per_second``.
+        play_all: plays them, one after another or (:class:`driftline.backtest.play_pool.PlayPool`) at the same time.
 
     Returns:
         Plain data: ``{"accuracy": {name: …}, "balanced_accuracy", "kappa", "recall", "auc", "average_precision", "log_loss",
@@ -79,14 +104,8 @@ def backtest(
     for name in BASELINES & recipes.keys():
         raise InvalidInput(f"a recipe is named {name!r}, as a base line is; rename its file", value=name)
     specs = {name: changed_recipe(stream.spec, changes) for name, changes in recipes.items()}
-    learned: dict[str, Played] = {}
     with _one_thread():
-        for name, spec in specs.items():
-
-            def told(rows: int, measure: float | None, name: str = name) -> None:
-                advance(BacktestProgress(name, rows, len(stream), measure))
-
-            learned[name] = play(stream, spec, delay, seed, factories, told)
+        learned = play_all(stream, specs, delay, seed, factories, advance)
     return {
         **scores(stream, learned | baselines(stream, delay)),
         "labels_per_second": {name: round(len(stream) / played.seconds) for name, played in learned.items()},

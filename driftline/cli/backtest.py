@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ from driftline.cli.table_options import (
 )
 from driftline.cli.watch import watching
 from driftline.errors import InvalidInput
+from driftline.support.cores import usable_cores
 from driftline.support.formatting import count_text
 from driftline.support.json_text import loads
 
@@ -84,6 +86,10 @@ SpecFile = Annotated[
 Watch = Annotated[
     bool, typer.Option("--watch", help="Show rows, rate, time left and the running measure on standard error.")
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option("--processes", min=1, help="Recipes that are played at once.", show_default="as many as cores"),
+]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
 
 
@@ -103,6 +109,7 @@ def backtest(
     recipe: Recipes = None,
     spec: SpecFile = None,
     seed: Seed = 0,
+    processes: Processes = None,
     watch: Watch = False,
     plot: Plot = None,
     output: Output = None,
@@ -124,7 +131,7 @@ def backtest(
         stream = _kept_log(model, past.limit, server)
     else:
         stream = _recorded(file, target, spec, choices, reading, past)
-    report = _play(stream, recipes, past.delay, seed, watch)
+    report = _play(stream, recipes, past.delay, seed, watch, processes)
     if output is not None:
         output.write_text(json.dumps(report, indent=1) + "\n")
     if plot is not None:
@@ -241,13 +248,24 @@ def _kept_log(model: str, limit: int | None, server: Server) -> Stream:
 
 
 def _play(
-    stream: Stream, recipes: Mapping[str, Mapping[str, Any]], delay: int, seed: int, watch: bool
+    stream: Stream,
+    recipes: Mapping[str, Mapping[str, Any]],
+    delay: int,
+    seed: int,
+    watch: bool,
+    processes: int | None,
 ) -> dict[str, Any]:
+    from driftline.backtest.play_pool import PlayPool
     from driftline.backtest.replay import backtest as play
 
-    factories = load_settings().factories
+    settings = load_settings()
+    is_on_ray = settings.engine == "ray"
+    usual = len(recipes) if is_on_ray else usable_cores()
+    pool = PlayPool(processes or usual, is_on_ray, on_lost=partial(print, file=sys.stderr))
     with watching(recipes, len(stream), stream.spec.measures[0], watch) as advance:
-        return play(stream, recipes, delay=delay, seed=seed, factories=factories, advance=advance)
+        return play(
+            stream, recipes, delay=delay, seed=seed, factories=settings.factories, advance=advance, play_all=pool
+        )
 
 
 def show(report: Mapping[str, Any]) -> None:

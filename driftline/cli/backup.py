@@ -106,10 +106,6 @@ def _with_store(settings: Settings, work: Callable[[RedisConnection, Artifacts],
             await connection.close()
 
     with store_url(settings) as url:
-        if "+cluster://" in url:
-            raise ConfigurationError(
-                "backup and restore take one Redis, not a cluster; copy a cluster by its own means, then the artifacts"
-            )
         return asyncio.run(run(url))
 
 

@@ -28,6 +28,9 @@ Workers = Annotated[
 Processes = Annotated[
     int | None, typer.Option("--processes", min=1, help="Learning processes that share the models.", show_default="1")
 ]
+OnRay = Annotated[
+    int | None, typer.Option("--ray", metavar="COUNT", min=1, help="So many of them, on the nodes of a Ray cluster.")
+]
 
 
 @dataclass(frozen=True)
@@ -111,17 +114,20 @@ def serve(serving: ServingChoices) -> None:
     os.execve(sys.executable, command, local.environment(settings, settings.redis_url))
 
 
-def worker(data_dir: DataDir = None, processes: Processes = None) -> None:
-    """Run learning alone, in one process or several; it needs DRIFTLINE_REDIS_URL."""
+def worker(data_dir: DataDir = None, processes: Processes = None, ray: OnRay = None) -> None:
+    """Run learning alone, in one process or several, here or on a Ray cluster; it needs DRIFTLINE_REDIS_URL."""
+    from driftline.processes import on_ray
     from driftline.processes import plan as local
     from driftline.processes.supervisor import Supervisor
     from driftline.store.format import check_at_start
 
-    settings = load_settings(data_dir=data_dir, workers=processes)
-    if settings.workers > 1:
+    settings = load_settings(data_dir=data_dir, workers=processes if ray is None else ray)
+    if settings.workers > 1 or ray is not None:
+        if ray is not None:
+            on_ray.require()
         local.require_redis(settings)
         check_at_start(settings)
-        supervisor = Supervisor(local.learning_plan(settings), report)
+        supervisor = Supervisor(local.learning_plan(settings, None if ray is None else on_ray.WORKER), report)
         with supervisor.handling_signals():
             supervisor.run()
         return

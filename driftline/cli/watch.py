@@ -65,17 +65,18 @@ def _display(console: Console, recipes: list[str], rows: int, measure: str, keep
 
 
 class _Clock:
-    """How long a recipe has been played: since the one before it was."""
+    """How long a recipe has been played: since another one was, or from the start."""
 
     def __init__(self) -> None:
-        self._begun = time.monotonic()
+        self._place_was_free = time.monotonic()
+        self._begun: dict[str, float] = {}
 
     def seconds(self, progress: BacktestProgress) -> float:
         now = time.monotonic()
-        seconds = now - self._begun
+        begun = self._begun.setdefault(progress.recipe, self._place_was_free)
         if progress.rows == progress.of_rows:
-            self._begun = now
-        return seconds
+            self._place_was_free = now
+        return now - begun
 
 
 class ProgressLines:

@@ -94,6 +94,7 @@ class StoreSnapshot:
 async def read(connection: RedisConnection, name: str, uid: str) -> StoreSnapshot | None:
     """Reads a model; None if it has just been deleted."""
     keys, workers = connection.keys.of(uid), await Workers(connection).alive()
+    now = await connection.time()
     with store_errors():
         async with connection.redis.pipeline(transaction=True) as pipe:
             pipe.hgetall(keys.meta)
@@ -105,7 +106,6 @@ async def read(connection: RedisConnection, name: str, uid: str) -> StoreSnapsho
             pipe.get(keys.lease)
             pipe.get(keys.metrics)
             pipe.hvals(keys.alarms)
-            pipe.time()
             for key in (keys.log, keys.steps):
                 pipe.xrange(key, "-", "+", 1)
                 pipe.xrevrange(key, "+", "-", 1)
@@ -115,26 +115,32 @@ async def read(connection: RedisConnection, name: str, uid: str) -> StoreSnapsho
             return None
         oldest = await connection.redis.xrange(keys.log, f"({int(found[1].get(b'offset', 0))}-0", "+", 1)
     is_owned = (found[6] or b"").decode() in workers
-    return _snapshot(name, uid, (keys.log, keys.steps), found, oldest, is_owned)
+    return _snapshot(name, uid, (keys.log, keys.steps), found, oldest, is_owned, now)
 
 
 def _snapshot(
-    name: str, uid: str, streams: tuple[str, str], found: list[Any], oldest: Entries, is_owned: bool
+    name: str,
+    uid: str,
+    streams: tuple[str, str],
+    found: list[Any],
+    oldest: Entries,
+    is_owned: bool,
+    now: float,
 ) -> StoreSnapshot:
-    meta, fields, versions, last, pending, commands, _, metrics, alarms, (seconds, micros) = found[:10]
-    head, newest, now = parse_head(fields), int(last or 0), seconds + micros / 1e6
+    meta, fields, versions, last, pending, commands, _, metrics, alarms = found[:9]
+    head, newest = parse_head(fields), int(last or 0)
     waiting = count_waiting(newest, head.offset, commands)
     waited = max(0.0, now - int(oldest[0][1][b"t"]) / 1000) if oldest and waiting > 0 else 0.0
     spec = json.loads(meta[b"spec"])
-    bytes_there = int(found[11][0][1].get(b"b", 0)) if found[11] else 0
+    bytes_there = int(found[10][0][1].get(b"b", 0)) if found[10] else 0
     bytes_learned = int(fields.get(b"bytes", 0))
     return StoreSnapshot(
         name=name,
         uid=uid,
         head=head,
         versions=[msgspec.json.decode(version, type=Version) for version in versions],
-        log=_stream(streams[0], *found[10:13]),
-        steps=_stream(streams[1], *found[13:16]),
+        log=_stream(streams[0], *found[9:12]),
+        steps=_stream(streams[1], *found[12:15]),
         last=newest,
         pending=[int(n) for n in pending],
         waiting=max(0, waiting),

@@ -5,17 +5,21 @@ of a folder: they go to a node, the program's lines come from there, and so do t
 when standard input is closed, both end at once. Where a node is lost, the program begins again on another. Where the cluster
 cannot run it, the last line says why: ``{"lost": "…"}``. Without a FOLDER it tells the cluster's address.
 
+With ``--worker`` it stands for a worker, which learns on some node for as long as this process lives.
+
 It is a process of its own because Ray ends whatever is connected to a cluster that is gone: that must not be a learner.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -23,8 +27,9 @@ from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 from typing import IO, Any
 
+from driftline.errors import ConfigurationError
 from driftline.processes.plan import program
-from driftline.processes.supervisor import describe_exit
+from driftline.processes.supervisor import Guard, describe_exit
 from driftline.settings import Settings
 
 START_SECONDS = 120.0
@@ -34,6 +39,12 @@ MAX_LOST_NODES = 3
 MAX_LINE_BYTES = 1 << 26
 """The most that a program tells at once."""
 TELL_SECONDS = 0.5
+RUN = [sys.executable, "-P", "-m", "driftline.processes.on_ray"]
+"""The command that tells the cluster's address."""
+WORKER = [*RUN, "--worker"]
+"""The command that stands for a worker on a node."""
+OF_OTHERS = ("AWS_", "AZURE_", "GOOGLE_", "OTEL_")
+"""What the variables begin with that a worker needs beside its settings: object stores and traces are read with them."""
 
 
 class RemoteProgram:
@@ -80,6 +91,31 @@ class RemoteProgram:
             self._process.terminate()
 
 
+class RemoteWorker:
+    """The actor on the node that runs a worker, which does not outlive it."""
+
+    def __init__(self) -> None:
+        self._guard = Guard()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def run(self, home: str, environment: dict[str, str]) -> int:
+        """Runs it, from the folder ``home`` where the node has that, until it ends; its exit code."""
+        if os.path.isdir(home):
+            os.chdir(home)
+        self._process = self._guard.spawn(program("worker"), env={**os.environ, **environment})
+        return await asyncio.to_thread(self._process.wait)
+
+    async def end(self) -> None:
+        """Asks it to end: it finishes its step, writes the checkpoints, and gives its models to the others."""
+        if self._process is not None:
+            self._process.terminate()
+
+
+def on_a_node(folder: Path, *words: str) -> list[str]:
+    """The command that runs a program on the files of a folder, on a node of the cluster of the settings."""
+    return [*RUN, str(folder), *words]
+
+
 def read_files(folder: Path) -> dict[str, bytes]:
     """What the files of a folder hold, by their names."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -89,6 +125,18 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
     """Writes files into a folder."""
     for name, content in files.items():
         (folder / name).write_bytes(content)
+
+
+def require() -> None:
+    """Checks that Ray is installed.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigurationError(
+            "a Ray cluster can only be used with Ray; install it: pip install 'driftline[ray]'", code="no_ray"
+        )
 
 
 def connect(address: str | None) -> Any:
@@ -130,15 +178,7 @@ def run(
     # They stay in this process's store, from where each node takes them.
     files = ray.put(read_files(folder))
     for left in reversed(range(MAX_LOST_NODES + 1)):
-        actor = (
-            ray.remote(RemoteProgram)
-            .options(
-                num_cpus=settings.threads,
-                num_gpus=float(settings.device.startswith("cuda")),
-                scheduling_strategy="SPREAD",
-            )
-            .remote()
-        )
+        actor = _on_some_node(ray, RemoteProgram, settings)
         running = actor.run.remote(words, os.getcwd(), environment(settings), files)
         try:
             code, last, found = _followed(ray, actor, running, channel, is_told_to_end)
@@ -153,6 +193,37 @@ def run(
     channel.write(last)
     if code != 0:
         _tell(channel, failed=f"its process {describe_exit(code)}")
+
+
+def learn(ray: Any, settings: Settings, is_told_to_end: threading.Event) -> int:
+    """Runs a worker on some node until it ends, or is told to; its exit code.
+
+    It has a name of its own each time: one whose node is no longer heard may live, and only its leases end it.
+
+    Raises:
+        ray.exceptions.RayError: the cluster cannot run it, or the node was lost.
+    """
+    actor = _on_some_node(ray, RemoteWorker, settings)
+    running = actor.run.remote(os.getcwd(), worker_environment())
+    while not ray.wait([running], timeout=TELL_SECONDS)[0]:
+        if is_told_to_end.is_set():
+            is_told_to_end.clear()
+            actor.end.remote()
+    code: int = ray.get(running)
+    return code
+
+
+def _on_some_node(ray: Any, kind: type, settings: Settings) -> Any:
+    """A new actor, on another node than the last one where that is possible."""
+    return (
+        ray.remote(kind)
+        .options(
+            num_cpus=settings.threads,
+            num_gpus=float(settings.device.startswith("cuda")),
+            scheduling_strategy="SPREAD",
+        )
+        .remote()
+    )
 
 
 def _followed(
@@ -178,6 +249,15 @@ def environment(settings: Settings) -> dict[str, str]:
     return {f"DRIFTLINE_{name.upper()}": str(getattr(settings, name)) for name in names}
 
 
+def worker_environment() -> dict[str, str]:
+    """What a worker on another machine is started with: all settings of this process but its name and its port."""
+    named = ("DRIFTLINE_", *OF_OTHERS)
+    found = {name: value for name, value in os.environ.items() if name.startswith(named)}
+    return {
+        name: value for name, value in found.items() if name not in ("DRIFTLINE_WORKER_ID", "DRIFTLINE_WORKER_PORT")
+    }
+
+
 def main(arguments: list[str]) -> int:
     # What Ray prints goes to the log; what is told has a channel of its own.
     channel = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -191,7 +271,8 @@ def main(arguments: list[str]) -> int:
     late.daemon = True
     late.start()
     try:
-        if arguments:
+        is_worker = arguments == WORKER[len(RUN) :]
+        if arguments and not is_worker:
             threading.Thread(target=_end_with_the_starter, daemon=True).start()
         ray = connect(settings.ray_address)
         late.cancel()
@@ -199,6 +280,8 @@ def main(arguments: list[str]) -> int:
             _tell(channel, address=ray.get_runtime_context().gcs_address)
             return 0
         signal.signal(signal.SIGTERM, lambda *_: is_told_to_end.set())
+        if is_worker:
+            return learn(ray, settings, is_told_to_end)
         run(ray, settings, Path(arguments[0]), arguments[1:], channel, is_told_to_end)
     except (RayError, OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]

@@ -34,7 +34,9 @@ def folder_of(name: str) -> Path:
 
 
 def program(name: str, *arguments: str) -> list[str]:
-    """The command that starts ``app`` or ``worker``, even if the current folder has packages of these names."""
+    """The command that starts ``app`` or ``worker``, even if the current folder has packages of these names, or a module."""
+    if "." in name:
+        return [sys.executable, "-P", "-m", name, *arguments]
     return [sys.executable, "-P", str(folder_of(name) / "__main__.py"), *arguments]
 
 
@@ -71,17 +73,22 @@ def plan(settings: Settings, listener: socket.socket, output: Output = None) -> 
     return children
 
 
-def learning_plan(settings: Settings) -> Plan:
-    """The children of ``driftline worker`` with several processes."""
+def learning_plan(settings: Settings, command: Sequence[str] | None = None) -> Plan:
+    """The children of ``driftline worker`` with several processes, each of which is, or stands for, a worker.
+
+    ``command`` starts one; None: a worker on this machine.
+    """
 
     @contextlib.contextmanager
     def children(guard: Guard) -> Iterator[Sequence[Child]]:
-        yield _workers(settings, guard, environment(settings, settings.redis_url), None)
+        yield _workers(settings, guard, environment(settings, settings.redis_url), None, command)
 
     return children
 
 
-def _workers(settings: Settings, guard: Guard, env: Mapping[str, str], output: Output) -> list[Child]:
+def _workers(
+    settings: Settings, guard: Guard, env: Mapping[str, str], output: Output, command: Sequence[str] | None = None
+) -> list[Child]:
     """The learning processes, each with a name that it keeps when it is started again, and its models with it."""
     prefix = settings.worker_id or secrets.token_hex(6)
 
@@ -92,7 +99,7 @@ def _workers(settings: Settings, guard: Guard, env: Mapping[str, str], output: O
             named = {**env, "DRIFTLINE_WORKER_ID": identifier}
             if settings.worker_port:
                 named["DRIFTLINE_WORKER_PORT"] = str(settings.worker_port + number - 1)
-            return guard.spawn(program("worker"), env=named, stdout=output, stderr=output)
+            return guard.spawn(command or program("worker"), env=named, stdout=output, stderr=output)
 
         return Child(
             "worker" if settings.workers == 1 else f"worker-{number}", worker, stop_seconds=WORKER_STOP_SECONDS

@@ -22,7 +22,9 @@ class RedisStreamSink(Sink):
     """``XADD stream * id … key … data …``, the message under ``data``, by a script."""
 
     type: Literal["redis_stream"] = "redis_stream"
-    url: RedisUrl = Field(min_length=1, description="`redis://`, `rediss://`, `unix://` or `redis+cluster://`")
+    url: RedisUrl = Field(
+        min_length=1, description="`redis://`, `rediss://`, `unix://`, `redis+cluster://` or `redis+sentinel://`"
+    )
     stream: str = Field(min_length=1, description="the key of the stream")
     max_entries: int | None = Field(None, ge=1, description="about how many of the newest entries are kept; none: all")
 

@@ -28,14 +28,19 @@ class RedisStream(Source):
     """
 
     type: Literal["redis_stream"] = "redis_stream"
-    url: RedisUrl = Field(min_length=1, description="`redis://`, `rediss://`, `unix://` or `redis+cluster://`")
+    url: RedisUrl = Field(
+        min_length=1, description="`redis://`, `rediss://`, `unix://`, `redis+cluster://` or `redis+sentinel://`"
+    )
     stream: str = Field(min_length=1, description="the key of the stream")
     start: str = Field("0", pattern=r"^(\d+(-\d+)?|\$)$", description="where reading begins at first")
     data: str | None = Field(None, min_length=1, description="the field that holds the record; none: the fields are it")
 
     @property
     def identity(self) -> str:
-        url = urlsplit(parse_redis_url(self.url)[0])
+        found = parse_redis_url(self.url)
+        if found.kind == "sentinel":
+            return f"redis_stream:{found.place}{found.end.partition('?')[0]}:{self.stream}"
+        url = urlsplit(found.url)
         host = url.path if url.scheme == "unix" else f"{url.hostname or 'localhost'}:{url.port or 6379}"
         base = (url.path.strip("/") or "0") if url.scheme != "unix" else "0"
         return f"redis_stream:{host}/{base}:{self.stream}"

@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -37,6 +37,7 @@ from driftline.errors import Unavailable, told_by
 from driftline.store.redis_health import RedisHealth
 from driftline.store.redis_keys import Keys
 from driftline.store.redis_url import parse_redis_url, unreadable_url
+from driftline.store.sentinel import connect_by_sentinels
 
 logger = logging.getLogger("driftline.store")
 
@@ -61,7 +62,8 @@ def connect(
     """A client for ``url``, which retries: every write of ours is idempotent.
 
     ``redis://``, ``rediss://`` (TLS) and ``unix://`` name a server; ``redis+cluster://`` and ``rediss+cluster://`` any node
-    of a cluster; :class:`ConfigurationError` where it cannot be read. Options of TLS stand in it as redis-py names them:
+    of a cluster; ``redis+sentinel://`` and ``rediss+sentinel://`` the Sentinels of a service; :class:`ConfigurationError`
+    where it cannot be read. Options of TLS stand in it as redis-py names them:
     ``rediss://store:6380?ssl_ca_certs=/etc/store/ca.pem``.
 
     Args:
@@ -70,12 +72,14 @@ def connect(
         wait_seconds: how long it waits before the store counts as not answering.
     """
     retry = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries)
-    readable, is_cluster = parse_redis_url(url)
+    found = parse_redis_url(url)
     options: dict[str, Any] = {"retry": retry, "socket_timeout": 5, "socket_connect_timeout": 2, "protocol": 2}
     try:
-        if is_cluster:
-            return BoundedCluster.from_url(readable, calls=connections, wait_seconds=wait_seconds, **options)
-        pool = BlockingConnectionPool.from_url(readable, max_connections=connections, timeout=wait_seconds, **options)
+        if found.kind == "sentinel":
+            return connect_by_sentinels(found, connections, wait_seconds, options)
+        if found.kind == "cluster":
+            return BoundedCluster.from_url(found.url, calls=connections, wait_seconds=wait_seconds, **options)
+        pool = BlockingConnectionPool.from_url(found.url, max_connections=connections, timeout=wait_seconds, **options)
         return Redis.from_pool(pool)
     except (ValueError, TypeError, RedisClusterException):
         raise unreadable_url() from None
@@ -91,6 +95,9 @@ class BoundedCluster(RedisCluster):
 
     def __init__(self, *args: Any, calls: int, wait_seconds: float, **options: Any) -> None:
         super().__init__(*args, **options)
+        # redis-py takes away from whatever reads an answer which keys were asked for, but not in a transaction of a cluster.
+        for command, read in self.response_callbacks.items():
+            self.response_callbacks[command] = _without_keys(read)
         self._turns = asyncio.Semaphore(calls)
         self._wait_seconds = wait_seconds
 
@@ -104,6 +111,10 @@ class BoundedCluster(RedisCluster):
             return await super().execute_command(*args, **options)
         finally:
             self._turns.release()
+
+
+def _without_keys(read: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda answer, keys=None, **options: read(answer, **options)
 
 
 @contextmanager

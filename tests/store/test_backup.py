@@ -104,13 +104,6 @@ async def model(connection: RedisConnection, artifacts: Artifacts) -> Model:
     return model
 
 
-@pytest.fixture(params=["embedded", "system_redis"])
-def redis_url(request: pytest.FixtureRequest) -> str:
-    """The stores that a backup takes; a cluster is backed up by its own means."""
-    url: str = request.getfixturevalue(request.param)
-    return url
-
-
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path / "elsewhere" / "artifacts")
@@ -119,9 +112,8 @@ def elsewhere(tmp_path: Path) -> Artifacts:
 async def wipe(connection: RedisConnection) -> None:
     """Empties the store, and makes it a new one to this connection."""
     connection.store_id = None
-    keys = [key async for key in connection.redis.scan_iter(f"{connection.keys.prefix}*")]
-    if keys:
-        await connection.redis.delete(*keys)
+    for key in await keys_left(connection):
+        await connection.redis.delete(key)
 
 
 async def keys_left(connection: RedisConnection) -> list[bytes]:
@@ -456,7 +448,7 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
         """
         import asyncio, os, signal, sys
         from pathlib import Path
-        from redis.asyncio import Redis
+        from redis.asyncio import Redis, RedisCluster
         from driftline.store.artifacts import Artifacts
         from driftline.store.backup.restore import restore
         from driftline.store.connection import RedisConnection
@@ -465,7 +457,7 @@ async def test_an_interrupted_restore_leaves_no_model_and_can_be_repeated(
             if field == "weather":
                 os.kill(os.getpid(), signal.SIGKILL)
             return hsetnx(client, table, field, value)
-        Redis.hsetnx = or_die
+        Redis.hsetnx = RedisCluster.hsetnx = or_die
         async def run(url, prefix, folder, root):
             await restore(RedisConnection(url, prefix), Artifacts(Path(root)), Path(folder))
         asyncio.run(run(*sys.argv[1:]))

@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.asyncio.sentinel import SentinelManagedSSLConnection
 
 from driftline.doctor import place
 from driftline.errors import ConfigurationError
@@ -70,8 +71,30 @@ def test_whatever_is_refused_is_not_repeated(text: str) -> None:
     ],
 )
 def test_users_tls_and_sockets(url: str, readable: str) -> None:
-    assert parse_redis_url(url) == (readable, False)
+    assert (parse_redis_url(url).url, parse_redis_url(url).kind) == (readable, "server")
     connect(url)
+
+
+def test_sentinels_are_asked_for_the_primary_of_a_service() -> None:
+    client: Any = connect(
+        "rediss+sentinel://app:a#b@one,[::1]:26380/main.1/3?ssl_ca_certs=/ca.pem&sentinel_password=x%2Fy"
+    )
+    pool = client.connection_pool
+    asked = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
+    assert [(kwargs["host"], kwargs["port"]) for kwargs in asked] == [("one", 26379), ("::1", 26380)]
+    assert {(kwargs["password"], kwargs["ssl_ca_certs"], kwargs["username"]) for kwargs in asked} == {
+        ("x/y", "/ca.pem", None)
+    }
+    own = pool.connection_kwargs
+    assert pool.service_name == "main.1" and pool.connection_class is SentinelManagedSSLConnection
+    assert (own["username"], own["password"], own["db"], own["ssl_ca_certs"]) == ("app", "a#b", 3, "/ca.pem")
+    assert "sentinel_password" not in own
+
+
+@pytest.mark.parametrize("place", ["one", "one/", "one,two", ",/x y", "one:1:2/main"])
+def test_sentinels_without_a_service_are_refused(place: str) -> None:
+    with pytest.raises(ConfigurationError, match="SERVICE"):
+        parse_redis_url(f"redis+sentinel://{place}")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,14 +17,21 @@ from typing import Any
 import pytest
 import torch
 
+from driftline.backtest.play_pool import PROGRAM, PlayPool
+from driftline.backtest.replay import backtest
 from driftline.errors import ConfigurationError
+from driftline.processes.plan import program
 from driftline.records import Command
 from driftline.settings import Settings
+from driftline.store.workers import Workers
+from tests.backtest.test_play_pool import repeatable
+from tests.backtest.test_replay import world
 from tests.ports import free_port, free_ports, missing
 from tests.waiting import SECONDS, until_async
-from tests.worker.conftest import Bench
+from tests.worker.conftest import Bench, labelled
 from tests.worker.running import add, alarms, state_is, training, until_alarm, working
 from tests.worker.test_training import UID, begun, is_training, job_of, retrain
+from worker.model_store import ModelStore
 from worker.ray_engine import RayEngine
 from worker.training import Training
 from worker.training_run import RAY_LOST, TrainingPlaces
@@ -29,6 +40,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.tools, pytest.mark.slow]
 
 # A raylet whose agents take longer than 15 seconds to start dies, as they do where twenty others want the same core.
 long = pytest.mark.long
+
+WORKER_FILE = program("worker")[-1]
+"""What stands in the command of every worker."""
 
 AGENT_PORTS = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
 
@@ -65,9 +79,13 @@ def cluster(with_ray: None) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starting, "time", SlowClock())
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TMPDIR", folder)
+        Path(folder, "ray").mkdir()  # There it notes the address of the newest cluster.
         cluster = Cluster()
         try:
-            cluster.add_node(**node(num_cpus=0, include_dashboard=False, temp_dir=folder))
+            cluster.add_node(
+                **node(num_cpus=0, include_dashboard=False, temp_dir=folder, ray_client_server_port=free_port())
+            )
             for _ in range(2):
                 cluster.add_node(**node())
             cluster.wait_for_nodes(SECONDS)
@@ -77,24 +95,31 @@ def cluster(with_ray: None) -> Iterator[Any]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def on_ray(cluster: Any) -> Training:
-    """Every job trains on a node after its first slice."""
+def on_ray(cluster: Any, count: int = 1) -> Training:
+    """Every job trains on a node after its first slice, the trials of a race on ``count`` of them."""
     engine = RayEngine(Settings(engine="ray", ray_address=cluster.address))
-    return Training(TrainingPlaces(1, light_seconds=0.0, end_seconds=60.0, ray=engine), slice_seconds=0.0)
+    return Training(TrainingPlaces(count, light_seconds=0.0, end_seconds=60.0, ray=engine), slice_seconds=0.0)
+
+
+def with_two_nodes(cluster: Any) -> None:
+    """Lets two nodes compute, also where a test has ended one."""
+    while len(cluster.list_all_nodes()) < 3:
+        cluster.add_node(**node())
+    cluster.wait_for_nodes(SECONDS)
 
 
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def nodes_at_work(cluster: Any) -> list[Any]:
-    """The nodes under whose raylets a process trains a job."""
+def nodes_at_work(cluster: Any, word: str = "--train") -> list[Any]:
+    """The nodes under whose raylets a process trains a job, or one with such a word in its command runs."""
     raylets = {node.all_processes["raylet"][0].process.pid: node for node in cluster.list_all_nodes()}
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             pid, words = int(path.name), (path / "cmdline").read_bytes().split(b"\0")
-            if b"--train" in words:
+            if word.encode() in words:
                 while pid > 1 and pid not in raylets:
                     pid = parent_of(pid)
                 found += [raylets[pid]] if pid in raylets else []
@@ -118,13 +143,16 @@ async def test_a_job_trains_on_a_node_and_comes_back_and_a_cancelled_one_ends(be
 
 
 @long
+@pytest.mark.parametrize("count", [1, 2])
 async def test_a_job_whose_node_is_killed_is_trained_by_another_one_to_the_same_weights(
-    bench: Bench, cluster: Any
+    bench: Bench, cluster: Any, count: int
 ) -> None:
+    with_two_nodes(cluster)
     store = await begun(bench, epochs=600)
-    async with training(bench, store, training=on_ray(cluster)):
+    async with training(bench, store, training=on_ray(cluster, count)):
         await until_async(lambda: is_training(store))
-        (lost,) = nodes_at_work(cluster)
+        await until_async(lambda: len(nodes_at_work(cluster)) == count)
+        lost = nodes_at_work(cluster)[0]
         cluster.remove_node(lost, allow_graceful=False)
         await until_async(lambda: any(node is not lost for node in nodes_at_work(cluster)))
         # What the lost one told last has come by now.
@@ -133,12 +161,72 @@ async def test_a_job_whose_node_is_killed_is_trained_by_another_one_to_the_same_
     head = await store.commit_log.head()
     untrained, partly_trained = job_of(store, head.older_checkpoint), job_of(store, head.checkpoint)
     assert untrained.halving.done < partly_trained.halving.done
-    while untrained.halving.done < partly_trained.halving.done:
-        untrained.advance(1)
+    for trial, trained in zip(untrained.halving.trials, partly_trained.halving.trials, strict=True):
+        while trial.done < trained.done:
+            trial.advance(untrained.examples, untrained.halving.split.trained)
     expected, found = (job.halving.state_dict() for job in (untrained, partly_trained))
     assert found.data == expected.data and found.tensors.keys() == expected.tensors.keys()
     assert all(torch.equal(found.tensors[name], value) for name, value in expected.tensors.items())
     assert RAY_LOST not in await alarms(store)
+
+
+@long
+async def test_a_backtest_whose_node_is_killed_comes_to_what_it_comes_to_here(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_two_nodes(cluster)
+    port = cluster.head_node._ray_params.ray_client_server_port
+    monkeypatch.setenv("DRIFTLINE_RAY_ADDRESS", f"ray://127.0.0.1:{port}")
+    recipes: dict[str, dict[str, Any]] = {"plain": {}, "focal": {"loss": "focal"}}
+    lost: list[str] = []
+    here = backtest(world(2000), recipes)
+    pool = PlayPool(2, is_on_ray=True, on_lost=lost.append)
+    there = asyncio.create_task(asyncio.to_thread(backtest, world(2000), recipes, play_all=pool))
+    await until_async(lambda: len(nodes_at_work(cluster, PROGRAM)) == 2)
+    cluster.remove_node(nodes_at_work(cluster, PROGRAM)[0], allow_graceful=False)
+    assert repeatable(await there) == repeatable(here) and not lost
+
+
+@long
+async def test_workers_on_nodes_learn_on_when_one_node_is_killed(cluster: Any, bench: Bench) -> None:
+    with_two_nodes(cluster)
+    store = await bench.model(uid=UID)
+    environment = {
+        **os.environ,
+        "DRIFTLINE_REDIS_URL": bench.url,
+        "DRIFTLINE_PREFIX": store.connection.keys.prefix,
+        "DRIFTLINE_DATA_DIR": str(bench.folder),
+        "DRIFTLINE_RAY_ADDRESS": cluster.address,
+        "DRIFTLINE_LEASE_SECONDS": "5",
+    }
+    command = [sys.executable, "-m", "driftline.cli", "worker", "--ray", "2"]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        workers = Workers(store.connection)
+        await until_async(lambda: len_of(workers), 2 * SECONDS)
+        at_work = nodes_at_work(cluster, WORKER_FILE)
+        assert len({*at_work}) == 2, "they are spread"
+        await store.log.append(labelled(320))
+        await until_async(lambda: has_learned(store, 100), 2 * SECONDS)
+        for lost in at_work[:1]:
+            cluster.remove_node(lost, allow_graceful=False)
+        await store.log.append(labelled(320, first=320))
+        await until_async(lambda: has_learned(store, 640), 2 * SECONDS)
+        assert not {"recovery_diverged", "gap"} & (await alarms(store)).keys()
+        process.terminate()
+        assert await asyncio.to_thread(process.wait) == 0
+        await until_async(lambda: not nodes_at_work(cluster, WORKER_FILE))
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def len_of(workers: Workers) -> bool:
+    return len(await workers.alive()) == 2
+
+
+async def has_learned(store: ModelStore, count: int) -> bool:
+    return (await store.commit_log.head()).learned >= count
 
 
 @long

@@ -16,6 +16,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.stateful import State
 from driftline.networks.bundle import this_build
+from driftline.networks.place import OtherPlace
 from driftline.records import Command
 from driftline.store.commits import Checkpoint
 from tests.waiting import until_async
@@ -24,7 +25,7 @@ from tests.worker.running import add, state_is, training, until_learned
 from worker.model_store import ModelStore
 from worker.trainer import Trainer
 from worker.training import Training
-from worker.training_process import JOB, OtherPlace, train, write_state
+from worker.training_process import JOB, train, write_state
 from worker.training_run import TrainingPlaces
 
 pytestmark = pytest.mark.anyio
@@ -33,9 +34,9 @@ UID = "0123456789ab"
 RACE = [{"batch_size": 8}, {"batch_size": 16}]
 
 
-def elsewhere() -> Training:
-    """Every job trains in a process after its first slice."""
-    return Training(TrainingPlaces(1, light_seconds=0.0), slice_seconds=0.0)
+def elsewhere(count: int = 1) -> Training:
+    """Every job trains in a process after its first slice, the trials of a race in ``count`` of them."""
+    return Training(TrainingPlaces(count, light_seconds=0.0), slice_seconds=0.0)
 
 
 def retrain(epochs: int) -> dict[str, Any]:
@@ -54,7 +55,7 @@ async def begun(bench: Bench, epochs: int) -> ModelStore:
 def process_of(trainer: Trainer) -> int:
     """The process that trains its job; 0 while there is none."""
     run = trainer.training._run
-    return 0 if run is None or run._process is None else run._process.pid
+    return 0 if run is None or run.parts[0].process is None else run.parts[0].process.pid
 
 
 async def is_training(store: ModelStore) -> bool:
@@ -62,10 +63,15 @@ async def is_training(store: ModelStore) -> bool:
     return 0 < getattr(await store.commit_log.job(f"{UID}-job"), "progress", 0.0) < 1
 
 
-async def test_a_process_trains_what_the_thread_trains_and_goes_on_where_it_was_stopped(bench: Bench) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+async def test_processes_train_what_the_thread_trains_and_go_on_where_they_were_stopped(
+    bench: Bench, count: int
+) -> None:
     store = await begun(bench, epochs=6)
-    async with training(bench, store, training=elsewhere()):
+    async with training(bench, store, training=elsewhere(count)) as trainer:
         await until_async(lambda: is_training(store))
+        run = trainer.training._run
+        assert run is None or len(run.parts) in (1, count)
     head = await store.commit_log.head()
     untrained, partly_trained = job_of(store, head.older_checkpoint), job_of(store, head.checkpoint)
     assert untrained.halving.done < partly_trained.halving.done
@@ -133,7 +139,9 @@ async def test_where_another_build_or_other_code_is_nothing_is_trained(
     tmp_path: Path, other: dict[str, Any], message: str
 ) -> None:
     write_state(
-        tmp_path, JOB, State({}, {"class_table": [], "factories": [], "build": this_build(), "code": {}, **other})
+        tmp_path,
+        JOB,
+        State({}, {"class_table": [], "factories": [], "place": {"build": this_build(), "code": {}, **other}}),
     )
     with pytest.raises(OtherPlace, match=message):
         train(tmp_path, lambda told: None, threading.Event())

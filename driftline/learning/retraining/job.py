@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -119,8 +120,12 @@ class RetrainJob(Stateful):
     @property
     def progress(self) -> float:
         """The share of the updates that are made, 0 to 1. Where a race costs less than it can, it leaps."""
+        return self.progress_after(0)
+
+    def progress_after(self, updates: int) -> float:
+        """The progress when so many more updates are made."""
         done, left = self.halving.done, self.halving.left
-        return done / (done + left) if left else 1.0
+        return min(1.0, (done + updates) / (done + left)) if left else 1.0
 
     def advance(self, updates: int) -> None:
         """Makes some of the updates that are left.
@@ -132,9 +137,27 @@ class RetrainJob(Stateful):
             if not self.is_done:
                 self.halving.advance()
 
-    def take_trained(self, state: State, table: ClassTable, factories: Sequence[str]) -> None:
-        """Goes on from what its :attr:`halving` has come to in another process, whose state that is."""
-        self.halving = SuccessiveHalving.from_state(state, self.examples, table, factories)
+    def parts(self, count: int) -> list[RetrainJob]:
+        """What can be trained at the same time, in ``count`` parts at most: the trials of a race, up to the next rung.
+
+        One alone is all that is left of the job.
+        """
+        halvings = self.halving.parts(count)
+        if len(halvings) < 2:
+            return [self]
+        found = [copy.copy(self) for _ in halvings]
+        for part_of_it, halving in zip(found, halvings, strict=True):
+            part_of_it.halving = halving
+        return found
+
+    def take_trained(self, states: Sequence[State], table: ClassTable, factories: Sequence[str]) -> None:
+        """Goes on from what the ``halving`` of each of its :meth:`parts` has come to in another process: their states.
+
+        Raises:
+            TrainingFailed: no trial is left.
+        """
+        parts = [SuccessiveHalving.from_state(state, self.examples, table, factories) for state in states]
+        self.halving = self.halving.joined(parts)
         self._refer_to_teacher()
 
     def observe(self, examples: Examples, is_live: Sequence[bool]) -> None:
@@ -195,9 +218,13 @@ class RetrainJob(Stateful):
         ours, others = (gate.errors(module, live, in_order=False) for module in (candidate, self.teacher.module))
         return Comparison("labels since the fork", ours, others)
 
-    def report(self) -> dict[str, Any]:
-        """What is to be told of the job beside the gate's decision: the table of its ``halving``, if it is one."""
-        return {"race": self.halving.table()} if len(self.halving.entries) > 1 else {}
+    def report(self, newer: Mapping[int, Any] | None = None) -> dict[str, Any]:
+        """What is to be told of the job beside the gate's decision: the table of its ``halving``, if it is one.
+
+        ``newer`` are the rows of it that processes have told since.
+        """
+        rows = {**self.halving.table(), **(newer or {})}
+        return {"race": list(rows.values())} if len(self.halving.entries) > 1 else {}
 
     def packed(self, name: str) -> Any:
         if name == "teacher":

@@ -87,6 +87,41 @@ class SuccessiveHalving(Stateful):
         """The updates that are left at most."""
         return most([trial.stages for trial in self.trials], self.keeps)
 
+    @property
+    def racing(self) -> list[Trial]:
+        """The trials that are on their way through the next rung: none needs what another one does there."""
+        rung = min((trial.rung for trial in self.trials), default=0)
+        return [] if self.is_decided else [trial for trial in self.trials if trial.rung == rung]
+
+    def is_through(self, rung: int | None) -> bool:
+        """Whether all of its trials have passed a rung; None: whether it is done."""
+        return self.is_done if rung is None else all(trial.rung > rung for trial in self.trials)
+
+    def parts(self, count: int) -> list[SuccessiveHalving]:
+        """The racing trials in ``count`` parts at most, which may go through the rung apart and then be :meth:`joined`."""
+        trials = self.racing
+        places = range(min(count, len(trials)))
+        return [
+            SuccessiveHalving(self.entries, trials[at :: len(places)], self.keeps, self.examples, self.seed)
+            for at in places
+        ]
+
+    def joined(self, parts: Sequence[SuccessiveHalving]) -> SuccessiveHalving:
+        """What comes of it with what its :meth:`parts` have come to, in whatever order they did.
+
+        Raises:
+            TrainingFailed: no trial is left.
+        """
+        trials = {trial.number: trial for half in (self, *parts) for trial in half.trials}
+        results = {result.number: result for half in (self, *parts) for result in half.out}
+        left = [trials[number] for number in sorted(trials.keys() - results.keys())]
+        found = SuccessiveHalving(self.entries, left, self.keeps, self.examples, self.seed)
+        found.out = list(results.values())
+        for rung in {trial.rung for trial in left} - {0}:
+            found._drop_beaten(rung)
+        found._check_some_are_left()
+        return found
+
     def advance(self) -> None:
         """The next update: of the trial whose turn it is, which is judged at the end of its rung, or of the winner.
 
@@ -123,24 +158,25 @@ class SuccessiveHalving(Stateful):
         self.out.append(TrialResult(trial.number, trial.done, outcome, trial.scores, reason))
 
     def _check_some_are_left(self) -> None:
-        if not self.trials:
+        if len(self.out) == len(self.entries):
             reasons = dict.fromkeys(str(result.reason) for result in self.out if result.reason)
             raise TrainingFailed(f"no recipe of the race could be trained: {'; '.join(reasons)}")
 
-    def table(self) -> list[dict[str, Any]]:
-        """Of each entry what it has of its own, and ``updates``, the scores on what is held, ``outcome`` and ``reason``."""
+    def table(self) -> dict[int, dict[str, Any]]:
+        """By number what each entry has of its own, and ``updates``, the scores on what is held, ``outcome``, ``reason``."""
         outcome = "won" if self.is_decided else "running"
         running = [TrialResult(trial.number, trial.raced, outcome, trial.scores) for trial in self.trials]
-        rows = []
-        for result in sorted([*self.out, *running], key=lambda result: result.number):
+        rows = {}
+        for result in _in_order([*self.out, *running]):
             reason = {"reason": result.reason} if result.reason else {}
             shown = {"updates": result.updates, **result.scores, "outcome": result.outcome, **reason}
-            rows.append({**self.entries[result.number], **shown})
+            rows[result.number] = {**self.entries[result.number], **shown}
         return rows
 
     def packed(self, name: str) -> Any:
         if name == "out":
-            return [dataclasses.asdict(result) for result in self.out]
+            # In the same order, whichever of them was the first to leave.
+            return [dataclasses.asdict(result) for result in _in_order(self.out)]
         if name != "trials":
             return super().packed(name)
         states = {str(trial.number): trial.state_dict() for trial in self.trials}
@@ -157,3 +193,7 @@ class SuccessiveHalving(Stateful):
         found = cls(data["entries"], restored, data["keeps"], examples, data["seed"])
         found.out = [TrialResult(**result) for result in data["out"]]
         return found
+
+
+def _in_order(results: Sequence[TrialResult]) -> list[TrialResult]:
+    return sorted(results, key=lambda result: result.number)

@@ -264,15 +264,15 @@ class Backup:
 
     async def _scan(self, kind: str, saved: dict[str, SavedModel]) -> AsyncIterator[list[tuple[str, bytes]]]:
         """Pages of the keys of one kind of all copied models, with their uids; some keys may appear twice."""
-        cursor, is_first = 0, True
-        while cursor or is_first:
-            with store_errors():
-                cursor, found = await self.connection.redis.scan(
-                    cursor, pattern(self.connection.keys, "*", kind), SCAN_COUNT
-                )
-            is_first = False
-            keys = [(self._uid(key), key) for key in found]
-            yield [(uid, key) for uid, key in keys if uid in saved]
+        page: list[tuple[str, bytes]] = []
+        with store_errors():
+            async for key in self.connection.redis.scan_iter(pattern(self.connection.keys, "*", kind), SCAN_COUNT):
+                if (uid := self._uid(key)) in saved:
+                    page.append((uid, key))
+                if len(page) == SCAN_COUNT:
+                    yield page
+                    page = []
+        yield page
 
     def _uid(self, key: bytes) -> str:
         rest = key[len(self.connection.keys.prefix.encode()) :]

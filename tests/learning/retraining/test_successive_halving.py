@@ -330,3 +330,34 @@ def test_a_dry_run_tells_what_a_race_costs() -> None:
     assert [row["parameters"] for row in found["race"]] == [58, 58, 58, 5602] and found["race"][3]["edits"]
     cheaper = dry_run(before, RetrainPlan.of(one.spec, FIND), 3, 640, [])
     assert cheaper["training"]["updates"] == 7 * 10 + 30
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_race_in_parts_comes_to_what_it_comes_to_alone(count: int, is_interrupted: bool) -> None:
+    _, alone = begun([*MIXED, RAISING, RATES[1]])
+    one, shared = begun([*MIXED, RAISING, RATES[1]])
+    while not alone.is_done:
+        alone.advance(1)
+    stages = 0
+    while not shared.is_done:
+        parts = shared.parts(count)
+        rung = parts[0].halving.leader.rung if len(parts) > 1 else None
+        for at, part in enumerate(parts):
+            while not part.halving.is_through(rung) and not (is_interrupted and at == 0 and part.halving.done % 3 == 2):
+                part.advance(1)
+            part.advance(int(rung is None))
+        shared.take_trained([part.halving.state_dict() for part in parts[::-1]], one.class_table, one.factories)
+        stages += len(parts) > 1
+    assert stages >= 3 and shared.report() == alone.report()
+    assert_same(alone.halving.state_dict(), shared.halving.state_dict())
+
+
+def test_a_race_in_parts_that_nothing_is_left_of_says_why() -> None:
+    one, job = begun([RAISING, RAISING | {"batch_size": 16}])
+    parts = job.parts(2)
+    for part in parts:
+        part.advance(1)
+        assert part.halving.is_through(0)
+    with pytest.raises(TrainingFailed, match="no recipe of the race could be trained"):
+        job.take_trained([part.halving.state_dict() for part in parts], one.class_table, one.factories)
