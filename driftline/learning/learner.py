@@ -12,7 +12,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import LabelledBatch, refused
 from driftline.learning.late_labels import is_history, lived
 from driftline.learning.monitoring.monitor import Alarm, ServedRow
-from driftline.learning.monitoring.prequential import Scored
+from driftline.learning.monitoring.scoring import Scored
 from driftline.learning.old_states import upgraded
 from driftline.learning.promotion.champions import Candidate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from driftline.learning.monitoring.two_window_test import DriftReport, TwoWindowKS
+from driftline.learning.monitoring.waiting_rows import WaitingRows
 from driftline.learning.stateful import Former, State, Stateful, part
 from driftline.networks.clone import sibling
 from driftline.networks.served_model import ServedModel, evaluating
@@ -72,7 +73,7 @@ class InputDriftMonitor(Stateful):
     ) -> DriftReport | None:
         """Rows wait until there are some: the copy, which learns no more, gives the same for them later, all at once."""
         self.numbers += numbers
-        self._waiting.append(rows)
+        self._waiting.add(rows, len(numbers))
         if len(self.numbers) < self.rows_at_once:
             return None
         rows, numbers = self.waiting, self.numbers
@@ -82,14 +83,12 @@ class InputDriftMonitor(Stateful):
     @property
     def waiting(self) -> dict[str, Tensor]:
         """The rows of ``numbers``, by name."""
-        if len(self._waiting) > 1:
-            names = self._waiting[0]
-            self.waiting = {name: torch.cat([rows[name] for rows in self._waiting]) for name in names}
-        return self._waiting[0] if self._waiting else {}
+        return self._waiting.joined
 
     @waiting.setter
     def waiting(self, rows: dict[str, Tensor]) -> None:
-        self._waiting = [rows] if rows else []
+        self._waiting = WaitingRows()
+        self._waiting.add(rows, len(next(iter(rows.values()), ())))
 
     @property
     def is_settled(self) -> bool:

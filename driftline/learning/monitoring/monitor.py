@@ -21,7 +21,8 @@ from driftline.learning.monitoring.forgetting import Forgetting
 from driftline.learning.monitoring.input_drift import InputDriftMonitor
 from driftline.learning.monitoring.label_selection import KIND as WRONG_ONLY
 from driftline.learning.monitoring.label_selection import LabelSelection
-from driftline.learning.monitoring.prequential import Prequential, Scored
+from driftline.learning.monitoring.prequential import Prequential
+from driftline.learning.monitoring.scoring import Scored
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
 from driftline.learning.stateful import Former, State, Stateful
@@ -130,15 +131,18 @@ class Monitor(Stateful):
         Returns:
             The items that bring an answer, each with its scores; and the alarms that the errors of live ones have raised.
         """
-        served, alarms, scored = [], [], []
+        answered = [
+            (n, item, item.answer.version)
+            for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True)
+            if item.answer is not None
+        ]
+        has_places = self.prequential.has_one_class
+        places = [index_of if version >= since and has_places else None for _, _, version in answered]
+        divisors = None if unit is None else divisor(unit).numpy()
+        rows = self.prequential.scores([(n, item) for n, item, _ in answered], places, divisors)
+        alarms, scored = [], []
         most = self.prequential.largest_share if WRONG_ONLY not in self.standing else None
-        for n, item in zip(labelled_batch.numbers, labelled_batch.items, strict=True):
-            if item.answer is None:
-                continue
-            is_in_order = item.answer.version >= since and self.prequential.has_one_class
-            places = index_of if is_in_order else None
-            row = self.prequential.score(n, item, places, None if unit is None else divisor(unit).numpy())
-            served.append((item, row))
+        for (n, item, version), row in zip(answered, rows, strict=True):
             if item.route != "live":
                 continue
             scored.append(row)
@@ -148,9 +152,9 @@ class Monitor(Stateful):
                 alarms.append(self._drift(n))
                 self.label_selection.on_drift()
             elif most is not None:
-                self.label_selection.update(n, not row.error, item.answer.version, most, next_version)
+                self.label_selection.update(n, not row.error, version, most, next_version)
         self.prequential.add(scored)
-        return served, alarms
+        return [(item, row) for (_, item, _), row in zip(answered, rows, strict=True)], alarms
 
     def revise(
         self,

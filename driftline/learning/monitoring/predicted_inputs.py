@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,12 +92,13 @@ class PredictedInputs:
 
 
 def _stride(value: Tensor) -> int:
-    return math.ceil(max(1, value[0].numel()) / MAX_FEATURES)
+    return -(-max(1, value.shape[1:].numel()) // MAX_FEATURES)
 
 
 def _thinned(value: Tensor) -> Tensor:
     """At most ``MAX_FEATURES`` numbers of each row; narrower rows as they are."""
-    return value if _stride(value) == 1 else value.reshape(len(value), -1)[:, :: _stride(value)]
+    stride = _stride(value)
+    return value if stride == 1 else value.reshape(len(value), -1)[:, ::stride]
 
 
 def _placed(feature: dict[str, Any], rows: Mapping[str, Tensor]) -> dict[str, Any]:

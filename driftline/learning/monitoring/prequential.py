@@ -2,61 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain, islice
-from typing import Any, TypeAlias
+from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from driftline.learning.monitoring.label_metrics import LabelMetrics, ScoredLabels, scored_labels
-from driftline.learning.monitoring.ranking import LEAST_LEVEL, MAX_RANKED, levels_of
-from driftline.learning.monitoring.running_metrics import (
-    ClassificationMetrics,
-    RegressionMetrics,
-    ScoredPrediction,
-    brier_score,
-    surprise,
-)
-from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
+from driftline.learning.monitoring.label_metrics import LabelMetrics
+from driftline.learning.monitoring.running_metrics import ClassificationMetrics, RegressionMetrics
+from driftline.learning.monitoring.scoring import Scored, ServedScores
+from driftline.learning.monitoring.value_metrics import ValueMetrics
 from driftline.learning.monitoring.window_tables import WindowTables
-from driftline.learning.stateful import State, Stateful
-from driftline.records import Item
-from driftline.spec.classes import indices_of
-from driftline.spec.task import LARGEST_VALUE
+from driftline.learning.stateful import State
 from driftline.spec.value_layout import ValueLayout
 
-Scored: TypeAlias = Any
-"""A scored label, of the kind that the task's metrics sum: :class:`ScoredPrediction`, :class:`ScoredLabels` or
-:class:`ScoredValues`."""
-
-FLOAT32 = np.dtype("<f4")
 MAX_CLASSES = 20
 """How many classes are told of by name."""
 MAX_WEIGHT = 1e9
 MAX_TIMES = 10_000.0
 """A label fades those before it as so many would at most."""
-Places: TypeAlias = Mapping[tuple[type, object], int]
 
 
-class Prequential(Stateful):
+class Prequential(ServedScores):
     """Scores of what was served (Gama et al. 2013): of all labels, of the newest, and of all as older ones fade.
 
     Args:
         size: how many of the newest labels are in the window.
         fade: what each label leaves of the weight of those before it.
         max_classes: how many classes the window names, those with the most labels.
-        layout: how the numbers of a regression's answers stand; by default each is one value.
-        several: the classes where a row may be of several, in the order of answers; None where it is of one.
+
+    The others are those of :class:`ServedScores`.
     """
 
-    STATE = ("names", "all", "fading", "weight", "newest", "window")
-    DERIVED = (
-        *("is_regression", "layout", "size", "fade", "max_classes", "several"),
-        *("tables", "_numbers", "_places", "_order"),
-    )
+    STATE: ClassVar[tuple[str, ...]] = ("all", "fading", "weight", "newest", "window")
+    DERIVED: ClassVar[tuple[str, ...]] = ("size", "fade", "max_classes", "tables")
 
     def __init__(
         self,
@@ -68,20 +46,14 @@ class Prequential(Stateful):
         layout: ValueLayout | None = None,
         several: Sequence[int | str] | None = None,
     ) -> None:
-        self.is_regression = is_regression
-        self.layout = layout or ValueLayout()
+        super().__init__(is_regression, layout, several)
         self.size, self.fade, self.max_classes = size, fade, max_classes
-        self.several = several
-        self.names: list[int | str] = list(several or ())
         self.all = self._tally()
         self.fading = self._tally()
         self.weight = 1.0
         self.newest = self._tally()
         self.window: deque[Scored] = deque(maxlen=size)
         self.tables = WindowTables() if self.has_one_class else None
-        self._numbers = indices_of(self.names)
-        self._places: Places | None = None
-        self._order: list[int] = []
 
     def _tally(self) -> Any:
         if self.several is not None:
@@ -89,11 +61,6 @@ class Prequential(Stateful):
         if not self.is_regression:
             return ClassificationMetrics()
         return RegressionMetrics() if self.layout.is_plain else ValueMetrics(self.layout)
-
-    @property
-    def has_one_class(self) -> bool:
-        """Whether a label is one class."""
-        return not self.is_regression and self.several is None
 
     @property
     def count(self) -> int:
@@ -104,93 +71,6 @@ class Prequential(Stateful):
         """That of the most frequent class among the newest labels; None before the first, and where a label is no class."""
         counts = self.newest.support if self.has_one_class else []
         return float(max(counts) / sum(counts)) if sum(counts) > 0 else None
-
-    def score(
-        self, n: int, item: Item, places: Places | None = None, unit: NDArray[np.float32] | None = None
-    ) -> Scored:
-        """Compares what was served for an item with its label.
-
-        Args:
-            places: where each class, by type and name, stands in the answer; None where that is not known, and of values.
-            unit: of several outputs, what the error of each is divided by ``[outputs]``.
-        """
-        assert item.answer is not None
-        outputs = np.frombuffer(item.answer.outputs, FLOAT32)
-        if self.is_regression:
-            return self._score_values(n, item, outputs, unit)
-        if self.several is not None:
-            truths = [self._numbers[type(name), name] for name in item.label]  # type: ignore[union-attr]
-            return scored_labels(n, truths, outputs)._replace(weight=item.weight)
-        return self._score_class(n, item, outputs, places)
-
-    def _score_class(self, n: int, item: Item, outputs: NDArray[np.float32], places: Places | None) -> ScoredPrediction:
-        assert item.answer is not None
-        served, label = item.answer.label, item.label
-        is_right = type(served) is type(label) and served == label
-        if places is not None and len(places) <= MAX_RANKED:
-            self._number_all(places)
-        truth = self._number(label)  # type: ignore[arg-type]
-        answer = -1 if served is None else truth if is_right else self._number(served)
-        scored = ScoredPrediction(n, truth, answer, float(not is_right), None, 0.0, item.weight)
-        if not len(outputs):
-            return scored
-        if places is None:
-            confidence = min(1.0, max(0.0, float(outputs.max())))
-            likelihood = confidence if is_right else (1 - confidence) / max(1, len(outputs) - 1)
-            return scored._replace(loss=surprise(likelihood), confidence=confidence)
-        if not np.isfinite(outputs).all():
-            outputs = np.nan_to_num(outputs, posinf=1.0, neginf=0.0)
-        chances: list[float] = outputs.tolist()
-        own = places.get((type(served), served), len(chances))
-        confidence = min(1.0, max(0.0, chances[own])) if own < len(chances) else 0.0
-        place = places[type(label), label]
-        if place >= len(chances):
-            return scored._replace(confidence=confidence, levels=self._levels(chances))
-        found = surprise(chances[place]), brier_score(chances, place)
-        return scored._replace(loss=found[0], confidence=confidence, brier=found[1], levels=self._levels(chances))
-
-    def _number_all(self, places: Places) -> None:
-        """Numbers the classes of answers in their order, once."""
-        if places is not self._places:
-            self._places = places
-            ordered = sorted(places, key=lambda key: places[key])
-            self._order = [-1] * len(self.names)
-            for key in ordered:
-                number = self._number(key[1])  # type: ignore[arg-type]
-                self._order += [-1] * (number + 1 - len(self._order))
-                self._order[number] = places[key]
-
-    def _levels(self, chances: Sequence[float]) -> Sequence[int]:
-        """The levels of the probabilities by the numbers of their classes; that of one that is not answered is the least."""
-        if len(self.names) > MAX_RANKED:
-            return ()
-        # A class may have been numbered since the order was made, by a label or an answer of former times.
-        order = self._order + [-1] * (len(self.names) - len(self._order))
-        levels = [*levels_of(chances), LEAST_LEVEL]
-        return [levels[place if place < len(chances) else -1] for place in order]
-
-    def _score_values(
-        self, n: int, item: Item, outputs: NDArray[np.float32], unit: NDArray[np.float32] | None
-    ) -> Scored:
-        numbers: list[float] = outputs.tolist()
-        truth: list[float] = (
-            [float(label) for label in item.label] if isinstance(item.label, list) else [float(item.label)]
-        )
-        values = [value if math.isfinite(value) else LARGEST_VALUE for value in numbers[: self.layout.outputs]]
-        errors = [abs(value - label) for value, label in zip(values, truth, strict=True)]
-        if self.layout.is_plain:
-            return ScoredPrediction(n, truth[0], values[0], errors[0], weight=item.weight)
-        if unit is not None:
-            errors = [error / size for error, size in zip(errors, unit.tolist(), strict=True)]
-        return ScoredValues(n, truth, values, sum(errors) / len(errors), self.layout.ends(numbers), item.weight)
-
-    def _number(self, name: int | str) -> int:
-        """Classes are numbered as they are seen: an edit may give the network's own order another meaning."""
-        key = (type(name), name)
-        if key not in self._numbers:
-            self._numbers[key] = len(self.names)
-            self.names.append(name)
-        return self._numbers[key]
 
     def add(self, rows: Sequence[Scored]) -> None:
         """Takes labels in, in their order."""
@@ -271,22 +151,13 @@ class Prequential(Stateful):
             return RegressionMetrics.of(list(self.window))
         return ValueMetrics.of(self.layout, list(self.window))
 
-    @property
-    def _kind(self) -> Any:
-        """What a label of the window is."""
-        if self.several is not None:
-            return ScoredLabels
-        return ScoredValues if self.is_regression and not self.layout.is_plain else ScoredPrediction
-
     def restored(self, name: str, state: State) -> Any:
         if name == "window":
-            return deque((self._kind(*row) for row in state.data[name]), maxlen=self.size)
+            return deque((self.scored_kind(*row) for row in state.data[name]), maxlen=self.size)
         return super().restored(name, state)
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self._numbers = indices_of(self.names)
-        self._places = None
         if self.tables is not None:
             self.tables = WindowTables()
             self.tables.enter(self.window)

@@ -13,11 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from driftline.learning.monitoring.waiting_rows import WaitingRows
 from driftline.learning.stateful import State, Stateful, part
 from driftline.spec.parts.detectors import InputDetector
 
 EDGES = 15
 MAX_FEATURES = 1024
+AT_ONCE = 32
+"""So many rows are written at once: each by itself costs many times what it is."""
 MAX_NAMED = 10
 CAUTION = 3.0
 """How many times as far a feature that has moved must move next."""
@@ -80,7 +83,7 @@ class TwoWindowKS(Stateful):
 
         Where a field has another name now, both windows begin again.
         """
-        if self.reference.rows and self.reference.rows.keys() != rows.keys():
+        if len(self.reference) and self.reference.names != rows.keys():
             self.reference, self.recent = _Window(self.detector.reference), _Window(self.detector.recent)
             self._profiles, self.cautions = {}, {}
         room = self.detector.reference - len(self.reference)
@@ -154,15 +157,17 @@ class TwoWindowKS(Stateful):
 
 
 class _Window(Stateful):
-    """The newest ``size`` rows, each with its log number, in tensors that are written over in turn."""
+    """The newest ``size`` rows, each with its log number, in tensors that are written over in turn, some rows at once."""
 
     STATE = ("numbers", "rows")
-    DERIVED = ("size", "next")
+    DERIVED = ("size", "next", "names", "waiting")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.rows: dict[str, Tensor] = {}
+        self.names: frozenset[str] = frozenset()
         self.numbers: deque[int] = deque(maxlen=size)
+        self.waiting = WaitingRows()
         self.next = 0
 
     def __len__(self) -> int:
@@ -170,12 +175,20 @@ class _Window(Stateful):
 
     def add(self, rows: Mapping[str, Tensor], numbers: Sequence[int]) -> None:
         """Takes rows in; the oldest go."""
-        if 0 < len(numbers) <= self.size:
-            self._write(rows)
-        else:
-            for start in range(0, len(numbers), self.size):
-                self._write({name: value[start : start + self.size] for name, value in rows.items()})
+        if not len(numbers):
+            return
+        if not self.numbers:
+            self.names = frozenset(rows)
+        self.waiting.add(rows, len(numbers))
         self.numbers.extend(numbers)
+        if len(self.waiting) >= AT_ONCE:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Puts rows that have come into the places of the oldest."""
+        count, rows = len(self.waiting), self.waiting.taken()
+        for start in range(0, count, self.size):
+            self._write({name: value[start : start + self.size] for name, value in rows.items()})
 
     def _write(self, rows: Mapping[str, Tensor]) -> None:
         count = next(iter(rows.values())).size(0)
@@ -191,11 +204,13 @@ class _Window(Stateful):
 
     def ordered(self) -> dict[str, Tensor]:
         """A copy of the rows, oldest first."""
+        self._write_waiting()
         slots = torch.arange(self.next - len(self), self.next) % self.size
         return {name: value[slots] for name, value in self.rows.items()}
 
     def clear(self) -> None:
         self.numbers.clear()
+        self.waiting.clear()
 
     def packed(self, name: str) -> Any:
         return State(self.ordered(), {}) if name == "rows" else super().packed(name)

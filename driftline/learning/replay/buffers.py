@@ -15,13 +15,18 @@ from driftline.learning.stateful import State, Stateful, part
 from driftline.spec.parts.replay_policies import ReplayPolicy
 
 ERROR = "error"
+MAX_WAITING = 64
+"""So many rows wait to be written, and no more."""
 
 
 class _RowSlots(Stateful):
-    """Rows in preallocated tensors that grow up to ``size``, of which the first ``filled`` are kept."""
+    """Rows in preallocated tensors that grow up to ``size``, of which the first ``filled`` are kept.
+
+    Those that come wait until somebody looks at the rows: to write each by itself costs as much as to learn it.
+    """
 
     STATE: ClassVar[tuple[str, ...]] = ("rows",)
-    DERIVED: ClassVar[tuple[str, ...]] = ("size", "filled")
+    DERIVED: ClassVar[tuple[str, ...]] = ("size", "filled", "_rows", "_waiting", "_slots")
 
     def __init__(self, size: int, empty: Examples) -> None:
         self.size = size
@@ -30,6 +35,17 @@ class _RowSlots(Stateful):
 
     def __len__(self) -> int:
         return self.filled
+
+    @property
+    def rows(self) -> Examples:
+        self._write_waiting()
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: Examples) -> None:
+        self._rows = rows
+        self._waiting: list[Examples] = []
+        self._slots: list[int] = []
 
     @property
     def examples(self) -> Examples:
@@ -70,27 +86,42 @@ class _RowSlots(Stateful):
 
     def _put(self, slots: Sequence[int | None], new: Examples) -> None:
         """Puts rows into slots, those without one nowhere; a slot that is taken twice holds the later row."""
-        last = {slot: row for row, slot in enumerate(slots) if slot is not None}
-        if last:
-            self._write(list(last), new if len(last) == len(new) else new.take(torch.tensor(list(last.values()))))
+        taken = [slot for slot in slots if slot is not None]
+        if not taken:
+            return
+        if len(taken) < len(new):
+            new = new.take(torch.tensor([slot is not None for slot in slots]))
+        if len(self._slots) >= MAX_WAITING or (self._waiting and _widths(new) != _widths(self._waiting[0])):
+            self._write_waiting()
+        self._waiting.append(new)
+        self._slots += taken
+        self.filled = max(self.filled, max(taken) + 1)
+
+    def _write_waiting(self) -> None:
+        if not self._waiting:
+            return
+        new, slots = Examples.all_of(self._waiting), self._slots
+        self._waiting, self._slots = [], []
+        last = {slot: row for row, slot in enumerate(slots)}
+        self._write(list(last), new if len(last) == len(new) else new.take(torch.tensor(list(last.values()))))
 
     def _write(self, slots: Sequence[int], new: Examples) -> None:
         """Puts rows into slots, each into one of its own."""
         highest = max(slots) + 1
-        if highest > len(self.rows):
-            self.rows = self.rows.grown(min(self.size, max(highest, 2 * len(self.rows))))
-        self.rows = self.rows.with_room_for(new)
+        rows = self._rows
+        if highest > len(rows):
+            rows = rows.grown(min(self.size, max(highest, 2 * len(rows))))
+        rows = self._rows = rows.with_room_for(new)
         places: Tensor | slice = torch.tensor(slots) if len(slots) > 1 else slice(highest - 1, highest)
-        for name, value in self.rows.inputs.items():
+        for name, value in rows.inputs.items():
             value[places] = new.inputs[name]
-        for name, note in self.rows.notes.items():
+        for name, note in rows.notes.items():
             note[places] = NO_NOTE
             if name in new.notes:
                 note[places, : new.notes[name].shape[1]] = new.notes[name]
-        self.rows.targets[places] = new.targets
-        self.rows.weights[places] = new.weights
-        self.rows.numbers[places] = new.numbers
-        self.filled = max(self.filled, highest)
+        rows.targets[places] = new.targets
+        rows.weights[places] = new.weights
+        rows.numbers[places] = new.numbers
 
 
 class ReplayBuffer(_RowSlots):
@@ -224,3 +255,8 @@ class Holdout(SlidingWindow):
     def newest(self) -> int:
         """The log number of the newest that is held out; 0 where there is none."""
         return int(self.rows.numbers[: self.filled].max()) if self.filled else 0
+
+
+def _widths(examples: Examples) -> dict[str, int]:
+    """How many numbers each note has."""
+    return {name: note.shape[1] for name, note in examples.notes.items()}

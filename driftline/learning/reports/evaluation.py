@@ -16,7 +16,7 @@ from torch import Tensor
 
 from driftline.learning.examples import Examples
 from driftline.learning.monitoring.label_metrics import LabelMetrics, ScoredLabels, scored_labels
-from driftline.learning.monitoring.prequential import MAX_CLASSES, Scored
+from driftline.learning.monitoring.prequential import MAX_CLASSES
 from driftline.learning.monitoring.ranking import MAX_RANKED, levels_of
 from driftline.learning.monitoring.running_metrics import (
     ClassificationMetrics,
@@ -25,6 +25,7 @@ from driftline.learning.monitoring.running_metrics import (
     brier_score,
     surprise,
 )
+from driftline.learning.monitoring.scoring import Scored
 from driftline.learning.monitoring.value_metrics import ScoredValues, ValueMetrics
 from driftline.learning.promotion.gate import MAX_ERROR, Decision
 from driftline.networks.describe import describe

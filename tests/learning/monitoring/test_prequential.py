@@ -144,6 +144,23 @@ def test_an_answer_that_is_no_number_spoils_no_score() -> None:
         json.dumps(found.shown(), allow_nan=False)
 
 
+def test_answers_that_are_scored_together_are_scored_as_each_by_itself() -> None:
+    names: list[int | str] = ["a", 1, "1"]
+    known, rng = indices_of(names), np.random.default_rng(0)
+    records, places = [], []
+    for n in range(60):
+        shares = rng.dirichlet(np.ones(n % 4)).astype(np.float32) if n % 4 else np.zeros(0, np.float32)
+        if n % 7 == 3:
+            shares[:1] = [np.nan, np.inf][n % 2]
+        answer = Answer(1, names[n % 3] if n % 5 else None, shares.tobytes())
+        records.append((n, Item("i", {}, names[n * n % 3], weight=1.0 + n % 2, answer=answer)))
+        places.append(known if n % 3 else None)
+    together, alone = Prequential(is_regression=False), Prequential(is_regression=False)
+    expected = [alone.score(n, item, where) for (n, item), where in zip(records, places, strict=True)]
+    assert together.scores(records, places) == expected
+    assert together.names == alone.names
+
+
 def test_it_goes_on_from_its_state_as_json() -> None:
     labels, shares = drawn(2000, 4)
     one = played(labels, shares)

@@ -96,6 +96,23 @@ def test_rows_in_one_call_are_kept_as_one_by_one(labels: list[int], size: int, p
     assert in_pieces.state_dict().data == at_once.state_dict().data
 
 
+@settings(max_examples=40)
+@given(LABELS, st.integers(1, 30), st.integers(1, 9), st.integers(1, 5))
+def test_rows_that_wait_to_be_written_are_kept_as_if_they_were_looked_at(
+    labels: list[int], size: int, piece: int, widened_every: int
+) -> None:
+    (waiting, one), (looked_at, other) = [(replay_buffer(size), seeded()) for _ in range(2)]
+    for call, first in enumerate(range(0, len(labels), piece)):
+        new = rows(labels[first : first + piece], first=first)
+        new = new.noted(logits=torch.full((len(new), 1 + call // widened_every), float(first)))
+        waiting.add(new, one)
+        looked_at.add(new, other)
+        assert len(looked_at.examples) == len(waiting)
+    found, expected = waiting.examples.tensors(), looked_at.examples.tensors()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name].nan_to_num(-1), value.nan_to_num(-1)) for name, value in expected.items())
+
+
 def test_a_replay_buffer_goes_on_from_its_state_bit_for_bit() -> None:
     labels = [0, 0, 1, 0, 2, 0, 0, 0, 1, 0] * 8
     one, other, generator = filled(16, labels), replay_buffer(16), seeded(1)
