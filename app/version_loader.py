@@ -12,6 +12,7 @@ from driftline.errors import ServerError
 from driftline.networks import bundle, sealed
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
+from driftline.networks.compilation import compile_network
 from driftline.networks.devices import present_device
 from driftline.networks.experts.serving import has_experts
 from driftline.networks.kernels.all_kernels import warm
@@ -101,9 +102,11 @@ class VersionLoader:
         if spare is not None and is_alike and (spare.module.experts is not None) == serves_experts:
             return spare.module
         module = build(spec, manifest.classes, factories=self.settings.factories, seed=0)
-        return (
-            module if spec.device is not None else module.on(present_device(self.settings.device, "DRIFTLINE_DEVICE"))
-        )
+        if spec.device is None:
+            module.on(present_device(self.settings.device, "DRIFTLINE_DEVICE"))
+        if spec.compile:
+            compile_network(module, spec)
+        return module
 
     def close(self) -> None:
         self._thread.shutdown()

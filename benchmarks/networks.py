@@ -1,6 +1,6 @@
 """What a large network costs: the bytes of versions and checkpoints, writing, loading and swapping them, and memory.
 
-python -m benchmarks.networks [--sizes 22M 109M] [--rank 8] [--swaps 5] [--only files learner swap serving tables tenants]
+python -m benchmarks.networks [--sizes 22M 109M] [--rank 8] [--swaps 5] [--only files learner swap serving tables …]
 
 Encoders of the sizes of MiniLM-L6 and of BERT-base, with random weights, fully trained and by LoRA. Each figure is measured in
 a process of its own, now and, where that is said, *as files*: each version one file with all tensors, and each module with
@@ -12,6 +12,8 @@ tables: an embedding of a million rows of 64 numbers, dense and by rows, beside 
 of a processor.
 
 tenants: a hundred models on one base, all of them served by one process, or learned by one.
+
+compiled: a network as servers answer by it with ``"compile": true``, as a share of the processor time of the same one as it is.
 
 serving: a server of its own, whose ``/livez`` another process asks all the time while versions are swapped in.
 """
@@ -39,7 +41,7 @@ import torch
 
 from app.version_loader import VersionLoader
 from benchmarks import swap
-from benchmarks.common import on_one_base, row_tables
+from benchmarks.common import compiled, on_one_base, row_tables
 from benchmarks.common.encoder import FACTORY, SIZES, TOKENS, encoder, spec
 from benchmarks.common.load import HOST
 from benchmarks.common.processes import resident_bytes
@@ -291,7 +293,7 @@ SECTIONS: dict[str, Callable[..., dict[str, float]]] = {
     "bare": measure_bare,
     "swap": measure_swap,
 }
-PARTS = ("files", "learner", "swap", "serving", "tables", "tenants")
+PARTS = ("files", "learner", "swap", "serving", "tables", "tenants", "compiled")
 
 
 def measured(section: str, size: str, rank: int | None, way: str, swaps: int) -> dict[str, float]:
@@ -316,6 +318,8 @@ def measure_here(section: str, size: str, rank: int | None, way: str, swaps: int
     if section == "tenants":
         with tempfile.TemporaryDirectory() as name:
             return on_one_base.measure(size, rank or 8, TENANTS, Path(name), is_learning=way == "learning")
+    if section == "compiled":
+        return compiled.measure(size)
     if section == "tables":
         with tempfile.TemporaryDirectory() as name:
             folder = Folder(Path(name))
@@ -351,6 +355,9 @@ def main() -> None:
             kinds = {way: measured(section, given.sizes[-1], given.rank, way, given.swaps) for way in TENANTS_ARE}
             header = [section, *kinds["served"]]
             rows = [[way, *(round(value, 1) for value in each.values())] for way, each in kinds.items()]
+        if section == "compiled":
+            found = measured(section, given.sizes[0], None, WAYS[0], given.swaps)
+            header, rows = [section, *found], [[given.sizes[0], *(round(value, 6) for value in found.values())]]
         for size in given.sizes if section in SECTIONS or section == "serving" else ():
             for rank in (given.rank,) if given.lora_only else (given.rank, None):
                 ways = [(section, way) for way in (WAYS[:1] if section == "serving" else WAYS)]

@@ -17,6 +17,7 @@ from driftline.learning.learner import Learner
 from driftline.learning.network_trial import check_answers, check_network
 from driftline.learning.retraining.recipe_changes import check_versions
 from driftline.networks import bundle, peft_format
+from driftline.networks.compilation import check_compiler
 from driftline.networks.model import Model
 from driftline.networks.price import OVER_BUDGET, ModelPrice, state_bytes
 from driftline.rows.rows import Rows
@@ -168,6 +169,8 @@ def _built(
     factories = services.settings.factories
     tensors = bundle.weights_of_file(weights) if weights is not None else None
     services.budget.check_spec(spec, spec.known_classes())
+    if spec.compile:
+        check_compiler()
     if tensors is not None:
         services.budget.check(ModelPrice(tensors=len(tensors)), "weights")
     check_versions(spec.recipe.model_dump(), ())

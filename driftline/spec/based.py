@@ -51,6 +51,7 @@ class BasedSpec(Frozen):
     intervals: Any = Field(None, description=AS_OF_A_MODEL)
     device: Any = Field(None, description=AS_OF_A_MODEL)
     precision: Any = Field(None, description=AS_OF_A_MODEL)
+    compile: Any = Field(None, description=AS_OF_A_MODEL)
     recipe: Any = Field(None, description=AS_OF_A_MODEL)
     serving: Any = Field(None, description=AS_OF_A_MODEL)
 

@@ -107,6 +107,11 @@ class ModelSpec(Frozen):
         exclude_if=lambda value: value == "float32",
         description="`bf16`: what loses nothing by it is computed with numbers of 16 bits (torch's autocast)",
     )
+    compile: bool = Field(
+        False,
+        exclude_if=lambda value: not value,
+        description="whether servers answer by a compiled network (torch.compile), which takes a while when one first loads it",
+    )
     recipe: Recipe = Field(default_factory=Recipe, description="how it learns")
     serving: Serving = Field(Serving(), description="how it is served")
 
