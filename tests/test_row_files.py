@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -202,7 +202,18 @@ MOVES = st.one_of(
 )
 
 
+A_COPY_GOES_ITS_OWN_WAY: list[tuple[Any, ...]] = [
+    ("put", 0),
+    ("copy", 0),
+    ("write", 1, 5, True),
+    ("put", 1),
+    ("write", 0, 9, True),
+    ("put", 0),
+]
+
+
 @given(moves=st.lists(MOVES, max_size=40))
+@example(moves=A_COPY_GOES_ITS_OWN_WAY)
 @settings(max_examples=60, deadline=None)
 def test_any_order_of_writes_copies_and_files_comes_back(
     moves: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory
