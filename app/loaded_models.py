@@ -8,8 +8,8 @@ from collections import Counter
 from .engine import Engine, ModelQueue
 from .snapshot import Snapshot
 
-OWN_BYTES = 200_000
-"""What a model takes beside its tensors: modules, parsers, queues, counters. `python -m benchmarks.fleet --app` measures it."""
+OWN_BYTES = 400_000
+"""What a model takes beside its tensors, such as modules, parsers and counters: `python -m benchmarks.fleet --ask 1000`."""
 EASED = 0.9
 """So much of the budget is left in use when it was exceeded: not every load should look for what to unload."""
 

@@ -98,16 +98,26 @@ def cpu_seconds(pid: int) -> float:
 async def idle(connection: RedisConnection, processes: list[subprocess.Popen[bytes]], seconds: float) -> str:
     """What the workers ask of the store while nothing happens, and what it costs them, a worker."""
 
+    async def calls() -> Counter[str]:
+        told = await connection.redis.info("commandstats")
+        return Counter({name.removeprefix("cmdstat_"): each["calls"] for name, each in told.items()})
+
     async def now() -> tuple[int, int, float]:
         stats, used = await connection.redis.info("stats"), sum(cpu_seconds(process.pid) for process in processes)
         return stats["total_commands_processed"], stats["total_net_input_bytes"], used
 
     await asyncio.sleep(5)  # What was taken last has been looked at by then.
+    asked = await calls()
     before = await now()
     await asyncio.sleep(seconds)
+    most = (await calls() - asked).most_common(4)
     commands, received, used = ((after - then) / seconds for after, then in zip(await now(), before, strict=True))
     each = len(processes)
-    return f"{commands / each:.0f} commands/s, {received / each / 1000:.1f} kB/s, {100 * used / each:.1f} % of a core"
+    named = ", ".join(f"{name} {count / seconds / each:.0f}" for name, count in most)
+    return (
+        f"{commands / each:.0f} commands/s ({named}), {received / each / 1000:.1f} kB/s, "
+        f"{100 * used / each:.1f} % of a core"
+    )
 
 
 async def total_cpu(processes: list[subprocess.Popen[bytes]], seconds: float) -> float:
