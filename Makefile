@@ -17,7 +17,7 @@ export MYPY_NUM_WORKERS ?= auto
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help audit sbom demo test test-tools test-long coverage kernels soak fuzz check docs up bench clean
+.PHONY: help audit sbom demo test test-tools test-long coverage kernels collected soak fuzz check docs up bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,7 +29,7 @@ up: .venv/.installed ## start everything on this machine
 	$(BIN)/driftline up
 
 test: .venv/.installed ## check, then run the tests that need nothing else
-	$(MAKE) -j2 check kernels
+	$(MAKE) -j3 check kernels collected
 	$(BIN)/python -m pytest $(SPREAD)
 
 test-tools: kernels ## run the tests that need a browser, Redis and Prometheus
@@ -45,6 +45,10 @@ coverage: kernels ## run the tests, and show how much of each file they reach
 # Compiled before the tests begin: no test waits for it, on however busy a machine.
 kernels: .venv/.installed
 	$(BIN)/python -m driftline.networks.kernels
+
+# Pytest compiles each file of tests with what explains its assertions. Else every one of its processes does, all at once.
+collected: .venv/.installed
+	@$(BIN)/python -m pytest --collect-only -qq > /dev/null
 
 soak: .venv/.installed ## break everything at random for an hour, or SECONDS=300, and check what was promised
 	$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
