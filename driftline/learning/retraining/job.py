@@ -223,8 +223,9 @@ class RetrainJob(Stateful):
 
         ``newer`` are the rows of it that processes have told since.
         """
-        rows = {**self.halving.table(), **(newer or {})}
-        return {"race": list(rows.values())} if len(self.halving.entries) > 1 else {}
+        if len(self.halving.entries) < 2:
+            return {}
+        return {"race": list({**self.halving.table(), **(newer or {})}.values())}
 
     def packed(self, name: str) -> Any:
         if name == "teacher":

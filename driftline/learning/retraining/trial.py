@@ -60,8 +60,8 @@ class Trial(Stateful):
 
     @property
     def raced(self) -> int:
-        """The updates that it has made up to the last rung."""
-        return min(self.done, self.rung_schedule.rungs[-1])
+        """The updates that it has made up to the last rung; all of them where there is none."""
+        return min([self.done, *self.rung_schedule.rungs[-1:]])
 
     @property
     def stages(self) -> list[int]:
