@@ -83,12 +83,19 @@ SpecFile = Annotated[
         "--spec", metavar="SPEC.json", help="Play the file with this spec, in the place of what `infer` would say."
     ),
 ]
+WORTH_PROCESSES = 2000
+"""Rows of a stream; a shorter one is played sooner than processes for its recipes have begun."""
 Watch = Annotated[
     bool, typer.Option("--watch", help="Show rows, rate, time left and the running measure on standard error.")
 ]
 Processes = Annotated[
     int | None,
-    typer.Option("--processes", min=1, help="Recipes that are played at once.", show_default="as many as cores"),
+    typer.Option(
+        "--processes",
+        min=1,
+        help="Recipes that are played at once.",
+        show_default="as many as cores, for a long stream",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
 
@@ -260,7 +267,7 @@ def _play(
 
     settings = load_settings()
     is_on_ray = settings.engine == "ray"
-    usual = len(recipes) if is_on_ray else usable_cores()
+    usual = len(recipes) if is_on_ray else usable_cores() if len(stream) >= WORTH_PROCESSES else 1
     pool = PlayPool(processes or usual, is_on_ray, on_lost=partial(print, file=sys.stderr))
     with watching(recipes, len(stream), stream.spec.measures[0], watch) as advance:
         return play(

@@ -21,10 +21,10 @@ from driftline.networks.kernels import (
     weights,
     window,
 )
-from driftline.networks.kernels.compiled import warm
+from driftline.networks.kernels.compiled import compile_told, warm
 
 ALL = (
     *(bank, encoding, finiteness, labellers, labels, least_squares, levels, mixture, neighbours, ridge, rows, step),
     *(trees, value_weights, values, weights, window),
 )
-__all__ = ("ALL", "warm")
+__all__ = ("ALL", "compile_told", "warm")

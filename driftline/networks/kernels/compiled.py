@@ -12,17 +12,22 @@ import fcntl
 import hashlib
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 from typing import Any, TypeVar, cast
 
 import numba
 from numba import config, types
 from numba.core import caching
+
+from driftline.support.cores import usable_cores
 
 logger = logging.getLogger("driftline.kernels")
 
@@ -37,6 +42,9 @@ INT, FLOAT, DOUBLE, FLAG = types.int64, types.float32, types.float64, types.bool
 _IMPORTED = re.compile(rb"^from driftline\.networks\.kernels(?:\.(\w+) import| import (\w+))", re.MULTILINE)
 _kernels: list[tuple[Any, tuple[Any, ...]]] = []
 _loading = threading.Lock()
+
+MOST_PROCESSES = 4
+"""Of more that compile, each has too little to do for what it takes to begin."""
 
 
 def inner(function: F) -> F:
@@ -96,7 +104,8 @@ class _ReadOnlyCache(caching.FunctionCache):  # type: ignore[misc]
 def warm() -> None:
     """Loads every kernel, and compiles those that are not in the cache: none is compiled later, as in the midst of a request.
 
-    It says in the log that it compiles. Of several threads or processes that begin at once one compiles, and the others wait.
+    It says in the log that it compiles. Of several threads or processes that begin at once one compiles, on all cores, and the
+    others wait.
     """
     with _loading:
         _warm()
@@ -113,8 +122,44 @@ def _warm() -> None:
     )
     logger.warning("compiling the kernels of the mixture of experts, which takes up to a minute; %s", found)
     with _alone(where):
+        if where is not None:
+            _compile_on_all_cores([each for each in waiting if not _is_cached(*each)])
         _load(waiting)
     logger.warning("the kernels are compiled, after %.0f s", time.monotonic() - begin)
+
+
+def _compile_on_all_cores(kernels: Iterable[tuple[Any, tuple[Any, ...]]]) -> None:
+    """Compiles kernels into the cache, in processes that are told one after another; what these cannot compile is left."""
+    longest_first = sorted(
+        (dispatcher for dispatcher, _ in kernels), key=lambda each: -len(each.py_func.__code__.co_code)
+    )
+    names = iter([_name(dispatcher) for dispatcher in longest_first])
+
+    def compile_in_a_process() -> None:
+        command = [sys.executable, "-P", "-m", __package__, "--told"]
+        with suppress(OSError), Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True) as process:
+            assert process.stdin is not None and process.stdout is not None
+            for name in names:
+                print(name, file=process.stdin, flush=True)
+                if not process.stdout.readline():
+                    return
+
+    if (processes := min(usable_cores(), MOST_PROCESSES)) > 1:
+        with ThreadPoolExecutor(processes) as pool:
+            for _ in range(processes):
+                pool.submit(compile_in_a_process)
+
+
+def compile_told(names: Iterable[str]) -> Iterator[str]:
+    """Compiles the kernel of each name, and gives the name when that is done."""
+    found = {_name(dispatcher): (dispatcher, arguments) for dispatcher, arguments in _kernels}
+    for name in names:
+        _load([found[name.strip()]])
+        yield name.strip()
+
+
+def _name(dispatcher: Any) -> str:
+    return f"{dispatcher.py_func.__module__}.{dispatcher.py_func.__name__}"
 
 
 def _load(kernels: Iterable[tuple[Any, tuple[Any, ...]]]) -> None:

@@ -96,6 +96,28 @@ print("loaded")
     assert found.stdout == "loaded\n" and not found.stderr, found.stderr
 
 
+def test_processes_compile_what_the_cache_lacks_and_what_they_cannot_is_left(tmp_path: Path) -> None:
+    program = """
+import sys
+from driftline.networks.kernels import all_kernels, compiled
+compiled.usable_cores = lambda: 2
+names = "encoding.encode", "trees.leaves", "window.write"
+few = [each for each in compiled._kernels if compiled._name(each[0]).endswith(names)]
+python, sys.executable = sys.executable, "/bin/false"
+compiled._compile_on_all_cores(few)
+assert not any(compiled._is_cached(*each) for each in few)
+sys.executable = python
+compiled._compile_on_all_cores(few)
+assert all(compiled._is_cached(*each) for each in few) and len(few) == 3
+compiled._load(few)
+assert all(dispatcher.stats.cache_hits and not dispatcher.stats.cache_misses for dispatcher, _ in few)
+print("loaded")
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert found.stdout == "loaded\n" and not found.stderr, found.stderr
+
+
 AT_ONCE = 5
 
 
