@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-MOMENTS: Final = frozenset({"created", "time", "began", "ended", "started"})
+MOMENTS: Final = frozenset({"created", "time", "began", "ended", "started", "since", "expires"})
 """Fields in seconds since 1970: shown as how long ago in a terminal, else by ISO 8601."""
 WHOLE: Final = frozenset({"id", "job", "job_id", "name", "model", "state", "version", *MOMENTS})
 """Columns that are never broken over two lines."""

@@ -24,6 +24,7 @@ from driftline.api.endpoints import ENDPOINTS, PROMETHEUS, PROTOCOL, STREAM_FEED
 from driftline.api.feedback import FeedbackItem
 from driftline.api.models import SpecBody
 from driftline.api.scopes import SCOPES, default_scopes
+from driftline.cli.output import MOMENTS
 from driftline.client import calls, event_calls, forget_calls, history_calls, labeller_calls, source_calls
 from driftline.client.calls import Calls
 from driftline.client.clients import AsyncClient, Client
@@ -150,6 +151,12 @@ def test_every_endpoint_stands_on_the_page_with_every_field_described(endpoint: 
     assert found or endpoint is PROMETHEUS
     undescribed = [path for path, described in found if not described.get("description")]
     assert not undescribed
+
+
+def test_a_terminal_shows_each_moment_as_one() -> None:
+    every = properties(described_page())
+    moments = {path.rpartition(".")[2] for path, field in every if "seconds since 1970" in field.get("description", "")}
+    assert moments == MOMENTS
 
 
 def test_every_field_of_a_spec_is_described() -> None:
