@@ -6,12 +6,12 @@ how far it has come. When the worker that has started it is gone, it ends, and r
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from driftline.errors import DriftlineError
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.stateful import State
 from driftline.networks import bundle
-from driftline.networks.place import ComputedWith, OtherPlace
-from driftline.networks.user_code import reason_of, user_code
+from driftline.networks.place import ComputedWith, OtherPlace, lost_or_failed
+from driftline.networks.user_code import user_code
 from driftline.settings import Settings
 from driftline.spec.classes import ClassTable
+from driftline.support.started import end_with_the_starter, line_channel
 
 JOB, TRAINED = "job", "trained"
 TELL_SECONDS = 0.5
@@ -81,30 +82,18 @@ def train(folder: Path, tell: Callable[[JobMessage], None], is_told_to_end: thre
 
 
 def main(folder: Path) -> None:
-    # What a user's code prints goes to the log; the lines that tell of the job have a channel of their own.
-    channel = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    channel = line_channel()
     torch.set_num_threads(Settings().threads)
     is_told_to_end = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: is_told_to_end.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_worker, args=[folder], daemon=True).start()
+    end_with_the_starter(partial(shutil.rmtree, folder, ignore_errors=True))
 
     def tell(told: JobMessage) -> None:
         channel.write(msgspec.json.encode(told) + b"\n")
 
     try:
         train(folder, tell, is_told_to_end)
-    except OtherPlace as error:
-        tell(JobMessage(lost=str(error)))
-    except DriftlineError as error:
-        # Where the worker is, there is such a device.
-        lacks_device = error.code == "device_missing"
-        tell(JobMessage(lost=error.message) if lacks_device else JobMessage(failed=reason_of(error)))
-
-
-def _end_with_the_worker(folder: Path) -> None:
-    while os.read(0, 1024):
-        pass
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
+    except (OtherPlace, DriftlineError) as error:
+        lost, failed = lost_or_failed(error)
+        tell(JobMessage(failed=failed, lost=lost))

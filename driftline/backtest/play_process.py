@@ -6,10 +6,8 @@ ends.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +21,9 @@ from driftline.backtest.played import Played
 from driftline.backtest.replay import play
 from driftline.backtest.stream import Stream
 from driftline.errors import DriftlineError
-from driftline.networks.place import ComputedWith, OtherPlace
-from driftline.networks.user_code import reason_of
+from driftline.networks.place import ComputedWith, OtherPlace, lost_or_failed
 from driftline.spec import ModelSpec, parse
+from driftline.support.started import end_with_the_starter, line_channel
 
 TASK, PLAYED = "task", "played"
 TELL_SECONDS = 0.5
@@ -87,11 +85,9 @@ def _typed(kind: Any, value: Any) -> Any:
 
 
 def main(folder: Path) -> None:
-    # What a user's code prints goes to the log; the lines that tell of it have a channel of their own.
-    channel = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    channel = line_channel()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_starter, daemon=True).start()
+    end_with_the_starter()
     torch.set_num_threads(1)
     told_at, newest = -TELL_SECONDS, PlayMessage()
 
@@ -111,18 +107,9 @@ def main(folder: Path) -> None:
         played = play(task.stream, task.spec, task.delay, task.seed, task.factories, advance)
         (folder / PLAYED).write_bytes(to_bytes(played))
         tell(PlayMessage(newest.rows, newest.measure, is_written=True))
-    except OtherPlace as error:
-        tell(PlayMessage(lost=str(error)))
-    except DriftlineError as error:
-        # Where it was begun, there is such a device.
-        lacks_device = error.code == "device_missing"
-        tell(PlayMessage(lost=error.message) if lacks_device else PlayMessage(failed=reason_of(error)))
-
-
-def _end_with_the_starter() -> None:
-    while os.read(0, 1024):
-        pass
-    os._exit(1)
+    except (OtherPlace, DriftlineError) as error:
+        lost, failed = lost_or_failed(error)
+        tell(PlayMessage(failed=failed, lost=lost))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from driftline.errors import DriftlineError
 from driftline.networks.bundle import build_changes, this_build
 from driftline.networks.own_code import digest_of, own_code
+from driftline.networks.user_code import reason_of
 from driftline.spec import ModelSpec
 
 
@@ -38,3 +40,13 @@ class ComputedWith:
             raise OtherPlace(f"{socket.gethostname()} has another build: {', '.join(changes)}")
         if others := [name for name, digest in self.code.items() if digest_of(name) != digest]:
             raise OtherPlace(f"{socket.gethostname()} has not the same file of {', '.join(others)}")
+
+
+def lost_or_failed(error: OtherPlace | DriftlineError) -> tuple[str | None, str | None]:
+    """What a process tells of an error: why this is no place for a computation that is as good where it was begun, or why it
+    failed.
+    """
+    if isinstance(error, OtherPlace):
+        return str(error), None
+    # Where it was begun, there is such a device.
+    return (error.message, None) if error.code == "device_missing" else (None, reason_of(error))

@@ -31,6 +31,7 @@ from driftline.errors import ConfigurationError
 from driftline.processes.plan import program
 from driftline.processes.supervisor import Guard, describe_exit
 from driftline.settings import Settings
+from driftline.support.started import end_with_the_starter, line_channel
 
 START_SECONDS = 120.0
 """How long the cluster may take to let a process in."""
@@ -259,9 +260,7 @@ def worker_environment() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    # What Ray prints goes to the log; what is told has a channel of its own.
-    channel = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    channel = line_channel()
     from ray.exceptions import RayError
 
     is_told_to_end = threading.Event()
@@ -273,7 +272,7 @@ def main(arguments: list[str]) -> int:
     try:
         is_worker = arguments == WORKER[len(RUN) :]
         if arguments and not is_worker:
-            threading.Thread(target=_end_with_the_starter, daemon=True).start()
+            end_with_the_starter()
         ray = connect(settings.ray_address)
         late.cancel()
         if not arguments:
@@ -296,12 +295,6 @@ def _tell(channel: IO[bytes], **told: str) -> None:
 
 def _give_up(channel: IO[bytes]) -> None:
     _tell(channel, lost=f"the cluster let nobody in within {START_SECONDS:.0f} s")
-    os._exit(1)
-
-
-def _end_with_the_starter() -> None:
-    while os.read(0, 1024):
-        pass
     os._exit(1)
 
 

@@ -19,7 +19,7 @@ class WaitingRows:
         return self._count
 
     def add(self, rows: Mapping[str, Tensor], count: int) -> None:
-        """Keeps ``count`` rows, behind those before."""
+        """Keeps ``count`` rows, after those before."""
         if count:
             self._parts.append(rows)
             self._count += count
