@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from torch import Tensor
 from app.version_loader import VersionLoader
 from driftline.errors import CorruptData
 from driftline.learning.learner import Learner
-from driftline.networks import row_history
+from driftline.networks import row_history, shared_pages
+from driftline.networks.clone import sibling
 from driftline.networks.model import Model
 from driftline.networks.row_history import content_hash
-from driftline.networks.row_table import RowTable
+from driftline.networks.row_table import RowTable, written_by_rows
+from driftline.networks.shared_pages import base_of
 from driftline.records import Item, Plan
 from driftline.row_files import RowFiles
 from driftline.settings import Settings
@@ -29,6 +32,7 @@ from driftline.versions import START, VersionFiles
 from tests.learning.conftest import assert_same
 
 UID = "0123456789ab"
+SPREAD = 100
 COUNT, FEATURES = 300_000, 2
 TABLE = "network.embedding1.weight"
 SPEC: dict[str, Any] = {
@@ -154,23 +158,22 @@ class _Tables:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = RowFiles(Artifacts(folder), UID)
-        self.tables = [torch.zeros(30, 2)]
+        self.tables = [torch.zeros(30 * SPREAD, 2)]
         row_history.track(self.tables)
+        self.expected = [self.tables[0].clone()]
         self.held: list[tuple[list[str], Tensor]] = []
 
     def write(self, place: int, row: int, is_told: bool) -> None:
-        table = self.tables[place % len(self.tables)]
-        rows = torch.tensor([row, (row * 7 + 3) % 30])
-        if is_told:
-            with row_history.writing([table], rows):
-                table[rows] += 1.0 + row
-        else:
-            table[rows] -= 0.5
+        table, expected = (tables[place % len(tables)] for tables in (self.tables, self.expected))
+        rows = torch.tensor([row, (row * 7 + 3) % 30]) * SPREAD
+        with row_history.writing([table] if is_told else [], rows):
+            table[rows] += 1.0 + row
+        expected[rows] += 1.0 + row
 
     def copy(self, place: int) -> None:
-        table = self.tables[place % len(self.tables)]
-        self.tables.append(table.clone())
-        row_history.inherit(self.tables[-1], table)
+        place %= len(self.tables)
+        self.tables.append(row_history.shared(self.tables[place]))
+        self.expected.append(self.expected[place].clone())
 
     def put(self, place: int) -> None:
         table = self.tables[place % len(self.tables)]
@@ -191,8 +194,12 @@ class _Tables:
             if spare is None or not self.files.bring_up(spare, digests):
                 spare = self.files.read(digests)
             assert torch.equal(spare, content) and content_hash(spare) == content_hash(content)
-        for table in self.tables:
-            assert content_hash(table) == content_hash(table.clone())
+        for table, expected in zip(self.tables, self.expected, strict=True):
+            assert torch.equal(table, expected) and content_hash(table) == content_hash(expected)
+            assert row_history.is_finite(table)
+        with row_history.writing(self.tables[:1], torch.tensor([7])):
+            self.tables[0][7] = torch.inf
+        assert not row_history.is_finite(self.tables[0])
 
 
 MOVES = st.one_of(
@@ -218,10 +225,30 @@ A_COPY_GOES_ITS_OWN_WAY: list[tuple[Any, ...]] = [
 def test_any_order_of_writes_copies_and_files_comes_back(
     moves: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    found = _Tables(tmp_path_factory.mktemp("tables"))
-    for name, *arguments in moves:
-        getattr(found, name)(*arguments)
-    found.check()
+    with mock.patch.object(shared_pages, "MIN_BYTES", 0), mock.patch.object(shared_pages, "MAX_SHARE", 0.3):
+        found = _Tables(tmp_path_factory.mktemp("tables"))
+        for name, *arguments in moves:
+            getattr(found, name)(*arguments)
+        found.check()
+
+
+def test_copies_of_a_table_share_what_neither_has_written() -> None:
+    one = RowTable(2**18, 4)
+    row_history.track(written_by_rows(one).values())
+    for _ in range(3):
+        copies = [sibling(one), sibling(one)]
+        before = [each.weight.detach().clone() for each in copies]
+        with torch.no_grad(), row_history.writing([one.weight], torch.tensor([5])):
+            one.weight[5] += 1
+        with torch.no_grad():
+            one.weight[9] += 1
+        assert all(torch.equal(each.weight, former) for each, former in zip(copies, before, strict=True))
+    with row_history.writing([one.weight], torch.arange(10)):
+        copies = [sibling(one), sibling(one)]
+    bases = {id(base_of(each.weight)) for each in (one, *copies)}
+    assert len(bases) == 1 and base_of(one.weight) is not None
+    again = sibling(one)
+    assert {id(base_of(again.weight))} == bases
 
 
 def test_files_of_rows_stay_few_and_small(tmp_path: Path) -> None:

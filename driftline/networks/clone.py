@@ -28,8 +28,14 @@ def clone(module: M) -> M:
 
 
 def sibling(module: M) -> M:
-    """A :func:`clone` that shares the large frozen parameters with the module, which nothing writes from then on."""
+    """A :func:`clone` that shares the large frozen parameters with the module, which nothing writes from then on.
+
+    Of large tables that are written by rows it shares what neither writes.
+    """
     memo: dict[Any, Any] = {}
+    for table in row_history.tracked([*module.parameters(), *module.buffers()]):
+        copied = row_history.shared(table)
+        memo[id(table)] = nn.Parameter(copied) if isinstance(table, nn.Parameter) else copied
     for parameter in module.parameters():
         if sealed.is_constant(parameter) or sealed.is_released(parameter):
             sealed.seal(parameter)

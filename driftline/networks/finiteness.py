@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from driftline.networks import row_history
 from driftline.networks.kernels.finiteness import are_finite
 from driftline.networks.sealed import is_constant
 
@@ -41,6 +42,7 @@ class Finiteness:
         self._tensors: list[Tensor] = []
         self._pointers: list[int] = []
         self._arrays = _arrays([])
+        self._tables: list[Tensor] = []
 
     def holds(self, module: nn.Module) -> bool:
         """Whether every number is finite."""
@@ -52,12 +54,13 @@ class Finiteness:
             constant = [tensor for tensor in tensors if is_constant(tensor)]
             if not _holds(_arrays(constant)):
                 return False
-            known = set(map(id, constant))
+            self._tables = [table for table in row_history.tracked(tensors) if table.is_floating_point()]
+            known = set(map(id, [*constant, *self._tables]))
             self._arrays = _arrays([tensor for tensor in tensors if id(tensor) not in known])
             self._tensors, self._pointers = tensors, [tensor.data_ptr() for tensor in tensors]
             self._places = [*_places_of(module)]
             self._contents = [*chain.from_iterable(map(dict.values, self._places))]
-        return _holds(self._arrays)
+        return _holds(self._arrays) and all(map(row_history.is_finite, self._tables))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Finiteness:
         return Finiteness()
