@@ -1,5 +1,4 @@
-"""What a caller may ask for in a time: requests, bytes of bodies, items of feedback, rows and jobs; and how many streams it may
-have open.
+"""What a caller may ask for in a time: requests, bytes of bodies, items of feedback, rows and jobs.
 
 Each process decides by its own buckets, at once, and settles with those of the store a few times a second: what all processes
 of an instance let through is charged there, and each goes on with what is left. What was too much meanwhile is made up for.
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
@@ -133,23 +131,3 @@ class Charges:
         for whose, level in left.items():
             bucket = buckets[whose]
             bucket.settle(level - bucket.taken, now)
-
-
-class OpenStreams:
-    """The streams that callers have open in one process: of each at most so many; 0: any number."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._open: Counter[str] = Counter()
-
-    def open(self, caller: str) -> Callable[[], None]:
-        """Counts a stream as open until what is given is called; :class:`Busy` where its caller has as many as it may."""
-        if 0 < self._most <= self._open[caller]:
-            message = f"{self._most} streams are open with this key, as many as it may have here; close one"
-            raise Busy(message, code="too_many_streams", retry_after=1)
-        self._open[caller] += 1
-
-        def close() -> None:
-            self._open -= Counter({caller: 1})  # What has come to nothing is not kept.
-
-        return close

@@ -59,7 +59,7 @@ class BodyDecoder:
     @property
     def on_loop_bytes(self) -> int:
         """The most bytes of a body that take no longer than a millisecond or so: a field takes longer than a number."""
-        return 2**14 if self.spec.fields is not None else 2**16
+        return 2**12 if self.spec.fields is not None else 2**16
 
     def count(self, body: bytes) -> int:
         """How many rows a body has, which none is read for; 0 where that cannot be told."""

@@ -27,6 +27,7 @@ from driftline.store.log import Log
 from driftline.store.owners import Access
 from driftline.store.predictions import PredictionReader, PredictionWriter
 from driftline.store.shared_charges import SharedCharges
+from driftline.store.stream_leases import StreamLeases
 from driftline.store.watermarks import Cap
 from driftline.store.workers import Workers
 from driftline.support.tasks import Troubles, supervised
@@ -34,7 +35,7 @@ from driftline.support.tracing import Tracing
 
 from .artifact_check import ArtifactCheck
 from .body_limits import HeldBytes
-from .charges import BURST_SECONDS, Charges, OpenStreams
+from .charges import BURST_SECONDS, Charges
 from .engine import Engine
 from .event_feed import EventFeed
 from .fair_thread import FairThread
@@ -44,6 +45,8 @@ from .identity_tokens import IdentityTokens
 from .learned_metrics import Learned, learned
 from .metrics import Counted, Metrics
 from .model_metrics import model_metrics
+from .open_streams import OpenStreams
+from .read_turns import ReadTurns
 from .refused_calls import RefusedCalls
 from .sampling import Sampler
 from .snapshot import Snapshot
@@ -107,8 +110,9 @@ class Services:
         self.events = EventFeed(self.connection, settings.poll_seconds)
         self.catalog = self.version_watcher.catalog
         self.http_meter = HttpMeter()
+        self.read_turns = ReadTurns()
         self.charges = Charges.of(settings)
-        self.open_streams = OpenStreams(settings.key_streams)
+        self.open_streams = OpenStreams(settings.key_streams, StreamLeases(self.connection))
         self.held_bytes = HeldBytes(max(settings.max_held_bytes, 2 * settings.max_body_bytes))
         self.store_health = Sampler(self._look, every=watch_seconds, patience=patience)
         self.artifact_looks = Sampler(self._look_for_notes, every=watch_seconds, patience=patience)
@@ -204,6 +208,7 @@ class Services:
             "refusals": partial(self.refusals.run, self.connection),
             "sources of rows": self.row_sources.run,
             **({"charges": self._settle} if self.charges.limits else {}),
+            **({"open streams": self.open_streams.run} if self.settings.key_streams else {}),
             **({} if self.tokens is None else {"keys of the identity provider": self.tokens.run}),
             **{f"webhook {number}": sender.run for number, sender in enumerate(self.webhooks, 1)},
             **{f"sink {number}": sink.run for number, sink in enumerate(self.sinks, 1)},

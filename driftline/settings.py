@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     key_streams: int = Field(
         0,
         ge=0,
-        description="streams of labels and events that a serving process keeps open of one API key; one more answers 429; "
+        description="streams of labels and events that the instance keeps open of one API key; one more answers 429; "
         "0: any number",
     )
     max_url_bytes: int = Field(8 * 2**10, ge=256, description="a longer URL is refused with 414")

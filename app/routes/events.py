@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -96,7 +96,7 @@ async def list_events(model: str, asked: Asked, request: Request, services: Has)
     if is_streamed(request):
         place = _last_seen(request, asked) or await log.end()
         batches = services.events.of_model(uid, place)
-        return _streamed(services, request, batches, asked, {uid: model})
+        return await _streamed(services, request, batches, asked, {uid: model})
     return _page(await log.newest(asked.low, asked.high, asked.limit + 1, asked.kinds), asked, {uid: model})
 
 
@@ -106,7 +106,7 @@ async def list_all_events(asked: Asked, request: Request, services: Has, sees: S
     if is_streamed(request):
         reader = await services.events.all_events(_last_seen(request, asked))
         batches = _seen(services.events.of_all(reader), reader.names, sees)
-        return _streamed(services, request, batches, asked, reader.names)
+        return await _streamed(services, request, batches, asked, reader.names)
     names = {uid: name for uid, name in by_uid(await services.catalog.names()).items() if sees.allows(name)}
     # Events of the instance are about models that are gone, or about none.
     uids = [INSTANCE, *names] if sees.is_of_all else list(names)
@@ -156,7 +156,7 @@ class EventStream(StreamingResponse):
     # A proxy that buffers answers would hold events back.
     HEADERS: ClassVar = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
-    def __init__(self, messages: AsyncIterator[bytes], close: Callable[[], None]) -> None:
+    def __init__(self, messages: AsyncIterator[bytes], close: Callable[[], Awaitable[None]]) -> None:
         super().__init__(messages, media_type=EVENT_STREAM, headers=self.HEADERS)
         self._close = close
 
@@ -164,13 +164,14 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._close()
+            await self._close()
 
 
-def _streamed(
+async def _streamed(
     services: Services, request: Request, batches: AsyncIterator[Batch], asked: Wanted, names: Mapping[str, str]
 ) -> EventStream:
-    return EventStream(_messages(batches, asked, names), services.open_streams.open(caller_of(request.scope)))
+    close = await services.open_streams.open(caller_of(request.scope))
+    return EventStream(_messages(batches, asked, names), close)
 
 
 async def _messages(

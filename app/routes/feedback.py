@@ -89,14 +89,14 @@ class FeedbackStream:
         try:
             _check_is_ndjson(scope)
             await services.feedback_decoder(name)
-            close = services.open_streams.open(caller_of(scope))
+            close = await services.open_streams.open(caller_of(scope))
         except DriftlineError as error:
             await send_content(send, error_content(error))
             return
         try:
             await self._answer_lines(services, scope, receive, send)
         finally:
-            close()
+            await close()
 
     async def _answer_lines(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"application/x-ndjson")]

@@ -20,36 +20,14 @@ from driftline.store.facts import fact_of_key
 from driftline.store.owners import ANY_OWNER, EVERYTHING, Access, Owners, owner_of, shown_name, stored_name
 from driftline.store.prediction_batches import PredictionBatch, decode_batch, encode_batch
 from driftline.store.prediction_ids import EntryId, PredictionId
-from driftline.store.prediction_keys import ENTRY_BYTES, PredictionKeys, place_text
+from driftline.store.prediction_keys import PredictionKeys, place_text
 from driftline.store.prediction_streams import CLAIM_SECONDS, PredictionStreams, StreamPart
+from driftline.store.unwritten import Unwritten, next_part
 
 MARK_SECONDS = 10.0
 """How often a stream that is written to is marked as such, and its expiry set again."""
 EXPIRY_MARGIN = 120
 """For so many seconds more than its predictions are kept does a stream stay that nobody writes to."""
-
-
-class Unwritten(NamedTuple):
-    """An entry that waits to be written to a stream: its bytes, the places of its rows by their keys, whose they are, and
-    where sinks are told of them how many of the stream they have been told of with these; -1: nobody knows."""
-
-    uid: str
-    stream: str
-    entry: EntryId
-    data: bytes
-    places: dict[str, str]
-    owners: frozenset[str] = frozenset()
-    told: int = 0
-
-    @property
-    def nonce(self) -> str:
-        """What the name of its stream ends with."""
-        return self.stream.rpartition(":")[2]
-
-    @property
-    def size(self) -> int:
-        """How many bytes it takes in Redis, about."""
-        return len(self.data) + sum(ENTRY_BYTES + len(key) for key in self.places)
 
 
 class PredictionWriter:
@@ -179,12 +157,19 @@ class PredictionWriter:
             await self._flush()
 
     async def _flush(self) -> None:
-        batch, self._unwritten = self._unwritten, deque()
         if self.connection.server.known.is_full:
             # The memory that is left is reserved for steps and checkpoints, which free memory.
-            self.dropped += len(batch)
+            self.dropped += len(self._unwritten)
+            self._unwritten.clear()
             self._unwritten_bytes = 0
             return
+        left = len(self._unwritten)
+        while left > 0 and self._unwritten:
+            part = next_part(self._unwritten, left)
+            left -= len(part)
+            await self._flush_part(part)
+
+    async def _flush_part(self, batch: list[Unwritten]) -> None:
         try:
             await self._write(batch)
             await self._index(batch)

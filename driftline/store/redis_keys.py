@@ -58,6 +58,10 @@ class Keys:
         """Hash: caller:what → what it may still have of that, and when that was so; expires."""
         return f"{self.prefix}charges"
 
+    def open_streams(self, caller: str) -> str:
+        """Sorted set: the streams that a caller has open, by when their leases end, in seconds; expires."""
+        return f"{self.prefix}open_streams:{caller}"
+
     @property
     def model_prices(self) -> str:
         """Hash: uid → the bytes of the model's weights, and who made it; see :mod:`driftline.store.model_prices`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.charges import BURST_SECONDS, Charges, OpenStreams
+from app.charges import BURST_SECONDS, Charges
 from driftline.errors import Busy, Unavailable
 from driftline.store.connection import RedisConnection
 from driftline.store.shared_charges import Bucket, SharedCharges
@@ -138,36 +138,3 @@ async def test_a_key_is_charged_for_jobs_and_their_dry_runs_and_not_for_the_same
         assert int(refused.headers["retry-after"]) > 60
     refused = await client.post("/v1/models/weather/forget", json={"ids": ["a"], "dry_run": True})
     assert refused.status_code == 429
-
-
-def test_a_caller_has_so_many_streams_open_and_others_have_theirs() -> None:
-    streams = OpenStreams(2)
-    first, second = streams.open("a"), streams.open("a")
-    with pytest.raises(Busy) as refused:
-        streams.open("a")
-    assert refused.value.code == "too_many_streams"
-    streams.open("b")
-    first()
-    first = streams.open("a")
-    first(), second()
-    unlimited = OpenStreams(0)
-    assert len([unlimited.open("a") for _ in range(100)]) == 100
-
-
-async def test_a_stream_of_events_or_labels_counts_until_it_ends(start: Start) -> None:
-    client = await start(key_streams=1)
-    await create(client)
-    events = {"accept": "text/event-stream"}
-    close = client.services.open_streams.open("")
-    path, lines = "/v1/models/weather/feedback/stream", {"content-type": "application/x-ndjson"}
-    line = b'{"inputs": [1, 1, 1, 1, 1, 1, 1, 1], "label": 1}\n'
-    for refused in (
-        await client.get("/v1/events", headers=events),
-        await client.get("/v1/models/weather/events", headers=events),
-        await client.post(path, content=line, headers=lines),
-    ):
-        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_streams")
-    close()
-    for _ in range(2):
-        taken = await client.post(path, content=line, headers=lines)
-        assert taken.status_code == 200 and taken.json()["status"] == "queued"

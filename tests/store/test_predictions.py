@@ -13,6 +13,7 @@ from driftline.store.connection import RedisConnection
 from driftline.store.prediction_batches import PredictionBatch
 from driftline.store.prediction_ids import EntryId, PredictionId
 from driftline.store.predictions import Found, PredictionReader, PredictionWriter
+from driftline.store.unwritten import PART_BYTES, PART_ENTRIES, Unwritten
 from tests.waiting import SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -240,6 +241,27 @@ async def test_streams_of_a_replica_that_is_silent_are_taken_over_and_not_writte
     for writer in mine:
         await writer.claim_streams()
     assert len({writer.nonce for writer in (silent, other, another, *mine)}) == 5
+
+
+async def test_what_has_queued_up_is_written_in_parts_that_hold_the_loop_for_short(
+    prediction_writer: PredictionWriter, stored: PredictionReader, uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = list[list[Unwritten]](), prediction_writer._write
+
+    async def noting(part: list[Unwritten]) -> None:
+        written.append(part)
+        await write(part)
+
+    monkeypatch.setattr(prediction_writer, "_write", noting)
+    entries = [prediction_writer.next_entry() for _ in range(80)]
+    for number, entry in enumerate(entries):
+        prediction_writer.record(uid, entry, batch(2 if number < 70 else 2**13))
+    await prediction_writer.flush()
+    assert [unwritten.entry for part in written for unwritten in part] == entries
+    largest = max(unwritten.size for part in written for unwritten in part)
+    assert all(len(part) <= PART_ENTRIES and sum(each.size for each in part) < PART_BYTES + largest for part in written)
+    last = ids(prediction_writer, uid, entries[-1]) + "1"
+    assert isinstance((await stored.find([last]))[last], Found)
 
 
 async def test_an_unreachable_store_delays_nothing_and_loses_only_the_oldest(
