@@ -15,6 +15,7 @@ from driftline.networks.kernels import (
     ridge,
     rows,
     step,
+    tree_growth,
     trees,
     value_weights,
     values,
@@ -25,6 +26,6 @@ from driftline.networks.kernels.compiled import compile_told, warm
 
 ALL = (
     *(bank, encoding, finiteness, labellers, labels, least_squares, levels, mixture, neighbours, ridge, rows, step),
-    *(trees, value_weights, values, weights, window),
+    *(tree_growth, trees, value_weights, values, weights, window),
 )
 __all__ = ("ALL", "compile_told", "warm")

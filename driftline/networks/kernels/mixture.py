@@ -12,7 +12,7 @@ from driftline.networks.kernels import bank as banks
 from driftline.networks.kernels import labels as of_labels
 from driftline.networks.kernels import neighbours as near
 from driftline.networks.kernels import trees as boosted
-from driftline.networks.kernels.compiled import F0, F1, F2, F3, FLOAT, I2, INT, inner, kernel
+from driftline.networks.kernels.compiled import F0, F1, F2, F3, FLOAT, INT, inner, kernel
 from driftline.networks.kernels.elementary import log_softmax
 from driftline.networks.kernels.encoding import encoded_rows
 from driftline.networks.kernels.ridge import heads_answered, projected
@@ -20,7 +20,6 @@ from driftline.networks.kernels.ridge import heads_answered, projected
 ENCODING = types.Tuple((F1, F1))
 RIDGE = types.Tuple((F2, F1, F3))
 BANK = types.Tuple((F3, F3, F3, F3, F0))
-TREES = types.Tuple((I2, F2, F3, F1))
 ZERO, INFINITY = np.float32(0), np.float32(np.inf)
 # What marks the newest label in a trace, and stands where there was no column yet (:mod:`driftline.networks.experts.traces`).
 NEWEST_TAG, UNKNOWN = np.float32(1024), np.float32(-16)
@@ -108,7 +107,7 @@ def mixed(trace: Any, weights: Any, trust: Any, out: Any) -> None:
             out[row, column] = total
 
 
-@kernel(F2, F2, INT, ENCODING, TREES, RIDGE, BANK, near.NEIGHBOURS, of_labels.LABELS, INT, F1, F2, F1, FLOAT)
+@kernel(F2, F2, INT, ENCODING, boosted.TREES, RIDGE, BANK, near.NEIGHBOURS, of_labels.LABELS, INT, F1, F2, F1, FLOAT)
 def answer(
     rows: Any,
     network: Any,

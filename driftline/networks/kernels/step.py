@@ -10,7 +10,8 @@ from driftline.networks.kernels import labels as of_labels
 from driftline.networks.kernels import neighbours as near
 from driftline.networks.kernels import ridge as ridges
 from driftline.networks.kernels.compiled import F1, F2, FLOAT, I1, INT, kernel
-from driftline.networks.kernels.mixture import ENCODING, RIDGE, TREES
+from driftline.networks.kernels.mixture import ENCODING, RIDGE
+from driftline.networks.kernels.trees import TREES
 from driftline.networks.kernels.window import WINDOW, put
 
 ROWS = types.Tuple((F2, I1, F1, I1))

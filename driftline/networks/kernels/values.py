@@ -15,7 +15,7 @@ from driftline.networks.kernels.encoding import LIMIT, encode_part, encoded_rows
 from driftline.networks.kernels.least_squares import SUMS, add_rows, follow_noise, solve_heads
 from driftline.networks.kernels.levels import D3, FARTHEST, LAGS, LEVELS, UNIT, believed, clipped, told_by, with_lags
 from driftline.networks.kernels.linear import add_product
-from driftline.networks.kernels.mixture import BANK, ENCODING, TREES
+from driftline.networks.kernels.mixture import BANK, ENCODING
 from driftline.networks.kernels.ridge import projected
 
 FEATURES = types.Tuple((F2, F1, DOUBLE, DOUBLE, FLAG))
@@ -133,7 +133,7 @@ def mixed(trace: Any, weights: Any, trust: Any, out: Any) -> None:
             out[row, output] = total
 
 
-@kernel(F2, F2, INT, ENCODING, FEATURES, F3, BANK, NEIGHBOURS, TREES, D3, D3, LEVELS, UNIT, F3, F2, FLAG)
+@kernel(F2, F2, INT, ENCODING, FEATURES, F3, BANK, NEIGHBOURS, boosted.TREES, D3, D3, LEVELS, UNIT, F3, F2, FLAG)
 def answer(
     rows: Any,
     network: Any,

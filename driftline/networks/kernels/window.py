@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from driftline.networks.kernels.compiled import F1, F2, F3, I0, I2, INT, inner, kernel
+from driftline.networks.kernels.compiled import F1, F2, I0, INT, inner, kernel
 from driftline.networks.kernels.encoding import encoded_rows
-from driftline.networks.kernels.trees import add_sums
+from driftline.networks.kernels.trees import TREES, add_sums
 
 ENCODING = types.Tuple((F1, F1))
 WINDOW = types.Tuple((F2, F1, F2, F2))
 """Rows as they came, how much each counts, the same encoded, and what the trees say of them (none where there are no trees)."""
-TREES = types.Tuple((I2, F2, F3, F1))
 
 
 @inner

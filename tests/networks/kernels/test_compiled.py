@@ -101,7 +101,7 @@ def test_processes_compile_what_the_cache_lacks_and_what_they_cannot_is_left(tmp
 import sys
 from driftline.networks.kernels import all_kernels, compiled
 compiled.usable_cores = lambda: 2
-names = "encoding.encode", "trees.leaves", "window.write"
+names = "encoding.encode", "trees.sums", "window.write"
 few = [each for each in compiled._kernels if compiled._name(each[0]).endswith(names)]
 python, sys.executable = sys.executable, "/bin/false"
 compiled._compile_on_all_cores(few)

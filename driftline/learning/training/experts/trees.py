@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from driftline.learning.stateful import Stateful
-from driftline.networks.experts.trees import DEPTH, LEAVES, NEVER, NODES, TREES, Trees
-from driftline.networks.kernels.trees import leaves, split
-from driftline.networks.kernels.views import rows_of
-
-# How much a split of a node counts for the importance of its feature: a half of one a level above.
-SHARES = torch.tensor([0.5 ** int(math.log2(node + 1)) for node in range(NODES)])
+from driftline.learning.training.experts.bank import NO_COLUMNS, NO_VALUES
+from driftline.networks.experts.trees import TREES, Trees
+from driftline.networks.kernels.tree_growth import grow
+from driftline.networks.kernels.views import array_of
 
 
 class TreesLearner(Stateful):
@@ -102,7 +98,7 @@ class TreesLearner(Stateful):
 
         Args:
             rows: ``[filled, features]``.
-            targets: ``[filled]`` columns.
+            targets: ``[filled]`` columns, or values ``[filled, outputs]``.
             weights: ``[filled]``, how much each row counts.
             generator: what rows and features are drawn from.
             is_hurried: whether labels pile up.
@@ -114,80 +110,41 @@ class TreesLearner(Stateful):
                 continue
             # So that the first labels are followed, and soon all places have a tree.
             lived = min(len(rows), (self.grown + 1) * self.period)
-            for _ in range(max(1, TREES * self.period // lived)):
-                self._grow(rows, targets, weights, generator)
+            self._grow(max(1, TREES * self.period // lived), rows, targets, weights, generator)
 
     def are_due(self, rows: int, is_hurried: bool) -> bool:
         """Whether trees are to be grown on a window of so many rows; the first ones are not waited with."""
         period = self.hurried_period if is_hurried else self.period
         return self.waiting > 0 and (self.waiting >= period or rows <= period)
 
-    def _grow(self, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
-        place, filled = self.grown % TREES, len(rows)
-        self.grown += 1
-        trees, sums = self.trees, self.sums[:filled]
-        if self.grown > TREES:
-            sums.sub_(trees.values[place][self._leaf_of(rows, place)])
-        trees.base.copy_(self._base(targets, weights))
-        gradient, curvature = self._errors(sums, targets)
-        gradient.mul_(weights.unsqueeze(1))
-        curvature.mul_(weights.unsqueeze(1))
-        self._split(place, rows, gradient, weights, generator)
-        leaves = self._leaf_of(rows, place)
-        steps = gradient.new_zeros(LEAVES, gradient.shape[1]).index_add_(0, leaves, gradient)
-        steps.div_(curvature.new_full(steps.shape, self.penalty).index_add_(0, leaves, curvature))
-        trees.values[place] = steps.mul_(self.rate).clamp_(-self.largest, self.largest)
-        sums.add_(trees.values[place][leaves])
+    def _grow(self, count: int, rows: Tensor, targets: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+        """Grows so many trees on a window."""
+        filled, features = rows.shape
+        drawn = torch.rand(count, filled + (features if self.drawn < features else 0), generator=generator)
+        is_regression = targets.is_floating_point()
+        sketches = self._sketches(count, is_regression, generator)
+        columns, values = (NO_COLUMNS, targets) if is_regression else (targets, NO_VALUES)
+        grow(
+            tuple(map(array_of, (rows, weights, columns, values))),
+            is_regression,
+            self.trees.arrays(),
+            *map(array_of, (self.sums[:filled], self.importance)),
+            self.grown,
+            *map(array_of, (drawn, sketches)),
+            self.drawn,
+            self.bins,
+            (self.rate, self.penalty, self.largest, self.min_leaf),
+        )
+        self.grown += count
 
-    def _base(self, targets: Tensor, weights: Tensor) -> Tensor:
-        """The logits of how frequent the classes of a window are."""
-        counts = torch.bincount(targets, weights, len(self.trees.base)).float() + 1
-        return (counts / counts.sum()).log_()
-
-    def _errors(self, sums: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Less the gradient, and the curvature, of the loss at what the trees say of rows ``[rows, outputs]``."""
-        chances = (sums + self.trees.base).softmax(1)
-        curvature = chances * (1 - chances)
-        own = targets.unsqueeze(1)
-        return chances.neg_().scatter_add_(1, own, chances.new_ones(own.shape)), curvature
-
-    def _leaf_of(self, rows: Tensor, place: int) -> Tensor:
-        """The leaf of each row ``[rows]`` in one tree."""
-        features, cuts, _, _ = self.trees.arrays()
-        return torch.from_numpy(leaves(rows_of(rows), features, cuts, place))
-
-    def _split(self, place: int, rows: Tensor, gradient: Tensor, weights: Tensor, generator: torch.Generator) -> None:
-        """Finds the questions of the tree at ``place``, and which features they are of."""
-        drawn = self._draw(generator)
-        # Where there are few rows, most count; never the same ones.
-        part = (torch.rand(len(rows), generator=generator) < 0.8).nonzero().flatten()
-        # Of the first few rows none may have been drawn.
-        part = part if part.numel() else torch.arange(len(rows))
-        chosen = rows.index_select(0, part)
-        values = rows_of(chosen if len(drawn) == rows.shape[1] else chosen.index_select(1, drawn))
-        sketch = self._sketched(gradient[part], generator).double().contiguous().numpy()
-        questions, found = split(values, sketch, weights[part].double().numpy(), self.bins, self.min_leaf, DEPTH)
-        features, cuts = drawn[torch.from_numpy(questions)], torch.from_numpy(found)
-        self.trees.features[:, place], self.trees.cuts[:, place] = features, cuts
-        self.importance.mul_(0.97).index_add_(0, features, SHARES * (cuts < NEVER))
-
-    def _draw(self, generator: torch.Generator) -> Tensor:
-        """The features that a tree may ask for, drawn without replacement by their importance, and by as much for any."""
-        features = len(self.importance)
-        if self.drawn == features:
-            return torch.arange(features)
-        keys = (self.importance + self.importance.mean() + 1e-6).log_()
-        noise = torch.rand(features, generator=generator).clamp_(min=1e-12).log_().neg_().log_()
-        return keys.sub_(noise).topk(self.drawn).indices.sort().values
-
-    def _sketched(self, gradient: Tensor, generator: torch.Generator) -> Tensor:
-        """Few sums of the gradients of all outputs ``[rows, sums]``."""
-        outputs = gradient.shape[1]
-        if outputs == 2:
-            return gradient[:, 1:]
-        if outputs <= self.sketch:
-            return gradient
-        return gradient @ torch.randn(outputs, self.sketch, generator=generator)
+    def _sketches(self, count: int, is_regression: bool, generator: torch.Generator) -> Tensor:
+        """Which few sums each tree makes of the gradients of all outputs ``[count, outputs, sums]``."""
+        outputs = len(self.trees.base)
+        if outputs > self.sketch:
+            return torch.randn(count, outputs, self.sketch, generator=generator)
+        # Of two chances one tells of the other; two values tell nothing of one another.
+        first = 1 if outputs == 2 and not is_regression else 0
+        return torch.eye(outputs)[:, first:].repeat(count, 1, 1)
 
     def add_columns(self, count: int) -> None:
         """Makes room for ``count`` more columns, which the trees have already."""
