@@ -24,6 +24,7 @@ from redis import Redis
 from driftline.processes.embedded import EmbeddedServer
 from driftline.processes.supervisor import Guard
 from driftline.store.connection import RedisConnection
+from tests import forked
 from tests.brokers import kafka as kafka
 from tests.brokers import mosquitto as mosquitto
 from tests.brokers import nats_server as nats_server
@@ -69,6 +70,10 @@ OF_TOOLS = {
     "redis_cluster",
     "system_redis",
 }
+
+
+def pytest_configure() -> None:
+    forked.shared_folder()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,10 +6,13 @@ Each is a process by itself, which can be stopped and killed; what it starts of 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -24,6 +27,7 @@ from typing import IO
 
 from tests.waiting import SECONDS
 
+FOLDER = "DRIFTLINE_TEST_FOLDER"
 NUMBER = struct.Struct("q")
 FILES = 4
 """Those that a process is given: where its id and its end are told, and its standard streams."""
@@ -144,12 +148,42 @@ def _ask(arguments: Sequence[str], env: Mapping[str, str], folder: Path, *stream
     return told
 
 
+def shared_folder() -> Path:
+    """The folder of all test processes of a run, which nobody else may enter: made by the first, with which it goes."""
+    if FOLDER not in os.environ:
+        os.environ[FOLDER] = tempfile.mkdtemp(prefix="driftline-tests-")
+        atexit.register(shutil.rmtree, os.environ[FOLDER])
+    return Path(os.environ[FOLDER])
+
+
 @cache
 def _parent() -> socket.socket:
-    """The connection to the parent of this test process's processes, which ends with it."""
-    ours, theirs = socket.socketpair()
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("DRIFTLINE_", "PYTHONPATH"))}
-    command = [sys.executable, "-P", str(Path(__file__).with_name("forking.py")), str(theirs.fileno())]
-    subprocess.Popen(command, env=clean, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd="/")
-    theirs.close()
-    return ours
+    """A connection to the parent of all processes of this run, which ends with the last of them."""
+    folder = shared_folder()
+    while True:
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection = _connected(folder / "parent")
+        # A parent that is about to end says nothing.
+        if connection.recv(1):
+            return connection
+
+
+def _connected(place: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(place))
+    except (FileNotFoundError, ConnectionRefusedError):
+        place.unlink(missing_ok=True)
+        _start_parent(place)
+        connection.connect(str(place))
+    return connection
+
+
+def _start_parent(place: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+        listening.listen()
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DRIFTLINE_", "PYTHONPATH"))}
+        command = [sys.executable, "-P", str(Path(__file__).with_name("forking.py")), str(listening.fileno())]
+        subprocess.Popen(command, env=clean, stdin=subprocess.DEVNULL, pass_fds=[listening.fileno()], cwd="/")

@@ -1,4 +1,7 @@
-"""The parent of forked processes: ``python -P forking.py SOCKET`` forks what is asked for, until nobody can ask any more."""
+"""The parent of forked processes: ``python -P forking.py SOCKET`` forks what is asked for by those that connect to the socket.
+
+It ends with the last connection.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import importlib
 import json
 import os
 import runpy
+import selectors
 import signal
 import socket
 import subprocess
@@ -41,20 +45,37 @@ def main() -> None:
     serve(socket.socket(fileno=int(sys.argv[1])))
 
 
-def serve(requests: socket.socket) -> None:
+def serve(listening: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    while True:
-        size, files, _, _ = socket.recv_fds(requests, NUMBER.size, FILES)
-        if not size:
-            return
-        (length,) = NUMBER.unpack(size)
-        asked = json.loads(requests.recv(length, socket.MSG_WAITALL))
-        telling, *streams = files
-        fork(asked["arguments"], asked["env"], telling, streams, folder=asked["folder"])
-        for file in files:
-            os.close(file)
-        _reap()
+    with selectors.DefaultSelector() as sockets:
+        sockets.register(listening, selectors.EVENT_READ)
+        while True:
+            for ready, _ in sockets.select():
+                if ready.fileobj is listening:
+                    asking, _ = listening.accept()
+                    asking.sendall(b".")
+                    sockets.register(asking, selectors.EVENT_READ, asking)
+                elif not _answer(ready.data):
+                    sockets.unregister(ready.data)
+                    ready.data.close()
+            if len(sockets.get_map()) == 1:
+                return
+
+
+def _answer(asking: socket.socket) -> bool:
+    """Whether somebody could still ask."""
+    size, files, _, _ = socket.recv_fds(asking, NUMBER.size, FILES)
+    if not size:
+        return False
+    (length,) = NUMBER.unpack(size)
+    asked = json.loads(asking.recv(length, socket.MSG_WAITALL))
+    telling, *streams = files
+    fork(asked["arguments"], asked["env"], telling, streams, folder=asked["folder"])
+    for file in files:
+        os.close(file)
+    _reap()
+    return True
 
 
 def _reap() -> None:
