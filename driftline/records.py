@@ -136,6 +136,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     items get; ``publish`` whether a candidate then goes to the gate; ``version`` the number that a version would get; ``job``
     the id of the retrain job that an alarm in this step may fork. ``set_aside`` is why the step's records were passed over
     instead. The items are learned ``at_once`` by so many, each of which gets the ``updates``, as in steps of their own; 0: all.
+    ``halved`` is how many times the number of rows that an update replays was halved, since memory had run out.
     """
 
     updates: int = 0
@@ -147,3 +148,4 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     abandon: str | None = None
     set_aside: str | None = None
     at_once: int = 0
+    halved: int = 0

@@ -14,7 +14,7 @@ from driftline.learning.examples import Examples
 from driftline.learning.labelled_batch import usable
 from driftline.learning.learner import Learner
 from driftline.networks.clone import clone
-from driftline.networks.user_code import reason_of, user_code
+from driftline.networks.user_code import ran_out_of_memory, reason_of, user_code
 from driftline.records import Item, Label, Plan
 from driftline.rows.rows import made_up
 from driftline.spec import ModelSpec
@@ -35,6 +35,9 @@ class NetworkFailed(DriftlineError):
 class NetworkCheck:
     """Whether a model's network works. One that fails is retried with growing delays, and at once after a command.
 
+    ``halved`` is how many times the rows that an update replays are halved, because memory ran out; till a command, which may
+    mend that.
+
     Args:
         committer: owns the learner.
         first_retry_seconds: seconds until the first retry; each further one waits twice as long.
@@ -47,6 +50,7 @@ class NetworkCheck:
         self.last_retry_seconds = last_retry_seconds
         self.reason: str | None = None
         self._may_be_alarmed = True  # A former owner may have raised the alarm.
+        self.halved = 0
         self.retry_now()
 
     @property
@@ -58,9 +62,31 @@ class NetworkCheck:
         """Seconds until a failing network is tried again."""
         return self._retry_at - time.monotonic()
 
+    def renew(self) -> None:
+        """Tries it again at once, and with all rows, because a command may have repaired it."""
+        self.halved = 0
+        self.retry_now()
+
     def retry_now(self) -> None:
-        """Tries it again at once, because a command may have repaired it."""
+        """Tries it again at once."""
         self._delay, self._retry_at = self.first_retry_seconds, 0.0
+
+    async def smaller(self, plan: Plan, error: DriftlineError) -> Plan | None:
+        """The plan of a step that has failed with half as many replayed rows, as steps after it have; None where it replays a
+        single row, or its error is no want of memory.
+
+        Raises:
+            NetworkFailed: nor is it a matter of the step: it fails on every row that is tried.
+        """
+        replayed = getattr(self.committer.learner.spec.strategy, "replayed", 1) >> self.halved
+        if replayed <= 1 or not ran_out_of_memory(error):
+            await self.check()
+            return None
+        self.halved += 1
+        fewer = f"updates replay 1/{2**self.halved} of the rows, until a change of the recipe or another command"
+        message = f"memory ran out in a step: {fewer}: {reason_of(error)}"
+        await self.committer.store.alarm("step_failed", message)
+        return msgspec.structs.replace(plan, halved=self.halved)
 
     async def is_well(self) -> bool:
         """Whether it works, as far as is known; a failing network is tried again when that is due.
@@ -79,7 +105,9 @@ class NetworkCheck:
     async def check(self) -> None:
         """Raises :class:`NetworkFailed` if it fails on every row that is tried."""
         committer = self.committer
-        error = await failure_by_itself(committer.store, committer.compute, committer.learner, committer.head.offset)
+        error = await failure_by_itself(
+            committer.store, committer.compute, committer.learner, committer.head.offset, self.halved
+        )
         if error is not None:
             raise NetworkFailed(reason_of(error)) from error
 
@@ -107,7 +135,7 @@ class NetworkCheck:
 
 
 async def failure_by_itself(
-    store: ModelStore, compute: Compute, learner: Learner, offset: int, remembered: int = 3
+    store: ModelStore, compute: Compute, learner: Learner, offset: int, halved: int = 0, remembered: int = 3
 ) -> DriftlineError | None:
     """The error of a network that fails on every row that is tried; None if it works on one.
 
@@ -118,28 +146,28 @@ async def failure_by_itself(
     rows = [*usable(learner.spec, learner.course.state.index_of, latest), *_made_up(learner.spec, learner.classes)]
     error = None
     for row in rows:
-        error = await compute(_error_on, learner, row)
+        error = await compute(_error_on, learner, row, halved)
         if error is None:
             return None
     return error
 
 
-def _error_on(learner: Learner, row: Item) -> DriftlineError | None:
+def _error_on(learner: Learner, row: Item, halved: int) -> DriftlineError | None:
     try:
         with user_code("the network"):
-            _answer_and_learn(Learner.from_state(learner.state_dict(), factories=learner.factories), row)
+            _answer_and_learn(Learner.from_state(learner.state_dict(), factories=learner.factories), row, halved)
     except DriftlineError as error:
         return error
     return None
 
 
-def _answer_and_learn(copy: Learner, row: Item) -> None:
+def _answer_and_learn(copy: Learner, row: Item, halved: int) -> None:
     rows = Examples.of_rows(copy.spec, [row])
     inputs = {name: rows[name] for name in rows}
     with copy.course.state.drawing(), torch.no_grad():
         clone(copy.served).eval()(inputs)
     # A record that was not live is never held out: it is trained on.
-    copy.learn([msgspec.structs.replace(row, route="pinned", answer=None)], [0], Plan(updates=1))
+    copy.learn([msgspec.structs.replace(row, route="pinned", answer=None)], [0], Plan(updates=1, halved=halved))
 
 
 def _made_up(spec: ModelSpec, classes: Sequence[int | str]) -> list[Item]:

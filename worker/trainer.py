@@ -137,9 +137,8 @@ class Trainer:
             await self._go_back(newest)
         did_forget = await self.forgetting.advance()  # Before records are read: it may erase some of them.
         entries = await self.store.log.read(self.head.offset, self.read_ahead)
-        did_apply = await self.commands.apply()
-        if did_apply:
-            self.network.retry_now()
+        if did_apply := await self.commands.apply():
+            self.network.renew()
         did_learn = await self._unless_failing(lambda: self._learn(entries, newest))
         did_retrain = await jobs.advance(self.committer, self.training)
         if not did_learn and self.committer.has_candidate and self.schedule.until_candidate <= 0:
@@ -174,8 +173,8 @@ class Trainer:
         except DriftlineError as error:
             self.committer.traces.failed(error.message)
             await self.committer.recover()
-            await self.network.check()
-            await self._bisect_failing_batch(batch, plan, end, error)
+            smaller = await self.network.smaller(plan, error)
+            await (self._step(batch, smaller, end) if smaller else self._bisect_failing_batch(batch, plan, end, error))
             return
         self.schedule.worked(time.monotonic() - begin)
         reach("trainer.learned")
@@ -233,7 +232,7 @@ class Trainer:
         return self._plan(updates, publish, job, at_once)
 
     def _plan(self, updates: int, publish: bool, job: str | None = None, at_once: int = 0) -> Plan:
-        return Plan(updates=updates, publish=publish, version=self.head.newest + 1, job=job, at_once=at_once)
+        return Plan(updates, publish, self.head.newest + 1, job, at_once=at_once, halved=self.network.halved)
 
     def _until_step(self) -> float:
         """Seconds until the trigger opens for the waiting labels; 0 after a drift alarm."""

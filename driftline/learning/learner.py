@@ -18,6 +18,7 @@ from driftline.learning.promotion.champions import Candidate
 from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
 from driftline.learning.relearning import RelearnedLearner
 from driftline.learning.retraining.plan import RetrainPlan
+from driftline.learning.runtime import ExampleSource
 from driftline.learning.stateful import State, part
 from driftline.learning.step_result import StepResult
 from driftline.learning.training.losses.custom import LossFailed
@@ -101,13 +102,13 @@ class Learner(RelearnedLearner):
                 # What counts nothing changes nothing: nor does it have former labels replayed.
                 return StepResult(rejected=rejected)
             live = labelled_batch.live
-            served, alarms, over = self._observe(labelled_batch, live, plan.version)
+            served, alarms, over = self._observe(labelled_batch, live, plan)
             errors = _live_errors(served)
             self._follow_answers(live)
             returned = self._update_mixture_weights(live, served, plan.version)
             latest = self._compare(live, errors, len(labelled_batch), plan.version) if plan.publish else None
             fresh = self._read(self.promotion.hold_out(labelled_batch, self.learned))
-            quarantined = self._train(fresh, self._correct(corrections), plan.updates)
+            quarantined = self._train(fresh, self._correct(corrections), plan)
             self.monitor.remember(fresh.where([n not in quarantined for n in fresh.numbers]))
             self.learned += len(labelled_batch)
             running = self.retraining
@@ -145,17 +146,17 @@ class Learner(RelearnedLearner):
         return [record for record in known if record[0] not in unfit], None
 
     def _observe(
-        self, labelled_batch: LabelledBatch, live: LabelledBatch, version: int
+        self, labelled_batch: LabelledBatch, live: LabelledBatch, plan: Plan
     ) -> tuple[list[ServedRow], list[Alarm], list[str]]:
         """Scores what was served, tells all that follow errors, looks for drift; the answers, the alarms, and those over."""
         index_of, unit = self.course.state.index_of, self.module.error_unit
-        served, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, version, unit)
+        served, alarms = self.monitor.score(labelled_batch, index_of, self.ordered_since, plan.version, unit)
         self.promotion.observe([(item, row.error) for item, row in served])
         for error in _live_errors(served):
             self.course.on_error(error)
         if alarms:
             self.promotion.holdout.on_drift(alarms[-1].since)
-            self.course.on_drift(self.replay_buffer, max(0, labelled_batch.numbers[0] - alarms[-1].since))
+            self.course.on_drift(self.replay_source(plan), max(0, labelled_batch.numbers[0] - alarms[-1].since))
             self.trust.on_drift(alarms[-1].since)
         alarms += self.monitor.look(live, self.module, self.learned)
         alarms += self.monitor.doubt(live, self.known_since, self.served)
@@ -202,7 +203,7 @@ class Learner(RelearnedLearner):
             self._carry(rescaling)
         return fresh.with_examples(examples)
 
-    def _train(self, fresh: LabelledBatch, corrected: Corrected, updates: int) -> dict[int, str]:
+    def _train(self, fresh: LabelledBatch, corrected: Corrected, plan: Plan) -> dict[int, str]:
         """Learns the labels that are not held out, and again those that were corrected; the reasons of those that made the
         weights useless, by log number.
         """
@@ -211,8 +212,8 @@ class Learner(RelearnedLearner):
             self._carry(rescaling)
             if rescaling.error_unit is not None:
                 self.promotion.take_error_unit(rescaling.error_unit)
-        for _ in range(updates):
-            if (failure := self._update(new)) is not None:
+        for _ in range(plan.updates):
+            if (failure := self._update(new, self.replay_source(plan))) is not None:
                 self._begin_again()
                 return dict.fromkeys(fresh.numbers, failure)
         state = self.course.state
@@ -224,10 +225,10 @@ class Learner(RelearnedLearner):
             self.retraining.observe(new, [item.route == "live" for item in items])
         return {}
 
-    def _update(self, new: Examples) -> str | None:
+    def _update(self, new: Examples, replay: ExampleSource) -> str | None:
         """One update; or the reason why it was not made."""
         try:
-            return self.course.update(new, self.replay_buffer)
+            return self.course.update(new, replay)
         except LossFailed as error:
             return error.message
 

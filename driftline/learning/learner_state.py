@@ -15,9 +15,10 @@ from driftline.learning.monitoring.monitor import Monitor
 from driftline.learning.old_states import FORMAT
 from driftline.learning.promotion.controller import PromotionController
 from driftline.learning.promotion.gate import GateLimits
-from driftline.learning.replay.buffers import ReplayBuffer
+from driftline.learning.replay.buffers import HalvedSource, ReplayBuffer
 from driftline.learning.retraining.job import RetrainJob
 from driftline.learning.retraining.recipe_changes import Versions
+from driftline.learning.runtime import ExampleSource
 from driftline.learning.stateful import State, Stateful, copied
 from driftline.learning.trust.trust import Trust
 from driftline.networks import bundle
@@ -28,7 +29,7 @@ from driftline.networks.rows.alignment import OtherFields
 from driftline.networks.sealed import is_sealed
 from driftline.networks.served_model import ServedModel
 from driftline.networks.unit_flow import OUTPUT
-from driftline.records import Item
+from driftline.records import Item, Plan
 from driftline.spec import ModelSpec
 from driftline.spec.classes import ClassTable, are_in_place, class_indices
 from driftline.spec.row_layout import shared_layout
@@ -107,6 +108,10 @@ class LearnerState(Stateful):
         """The labels from record ``n`` on that are replayed or held out, of classes that are answered."""
         known = self.replay_buffer.examples.joined(self.promotion.holdout.current())
         return known.take(known.numbers >= n).answered_by(self.served)
+
+    def replay_source(self, plan: Plan) -> ExampleSource:
+        """What a step replays from."""
+        return HalvedSource(self.replay_buffer, plan.halved) if plan.halved else self.replay_buffer
 
     def classes_of(self, module: ServedModel) -> list[int | str]:
         """The classes that a present or former module answers: those of the learner, up to its width."""

@@ -9,6 +9,9 @@ from typing import Any
 
 from driftline.errors import DriftlineError, InvalidInput, UserCodeFailed
 
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
+"""What torch says where memory is wanting, of the CPU and of a GPU."""
+
 
 @contextmanager
 def user_code(what: str) -> Iterator[None]:
@@ -57,6 +60,16 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, UserCodeFailed):
         return error.reason
     return error.message if isinstance(error, DriftlineError) else told(error)
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it came of, is a want of memory: of Python's, or of torch's on any device."""
+    while error is not None:
+        is_torch = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+        if is_torch or isinstance(error, MemoryError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def told(error: BaseException) -> str:

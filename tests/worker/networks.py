@@ -79,7 +79,9 @@ class Hungry(Narrow):
 
     def check(self, rows: int) -> None:
         if self.training and rows > self.most:
-            raise MemoryError("no more memory")
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"
+            )
 
 
 def hungry(most: int) -> nn.Module:

@@ -17,6 +17,7 @@ from tests.worker.conftest import Bench, labelled
 from tests.worker.networks import Moody
 from tests.worker.running import alarms, training, until_alarm, until_learned, until_withdrawn
 from worker.model_store import ModelStore
+from worker.recovery import repeat
 from worker.trainer import Trainer
 
 pytestmark = pytest.mark.anyio
@@ -101,19 +102,31 @@ async def test_a_network_that_fails_in_one_mode_waits_too_and_goes_on_when_it_wo
     assert await exceptions(store, 600) == set()
 
 
-async def test_a_want_of_memory_is_no_record_s_fault(own: Bench) -> None:
+async def test_a_step_for_which_there_is_no_memory_replays_fewer_rows_and_is_repeated_so(own: Bench) -> None:
+    recipe = {"strategy": {"name": "replay", "replayed": 32}, "gate": {"mode": "off"}, "batch_size": 8}
+    network = {"factory": HUNGRY, "arguments": {"most": 20}}
+    store = await own.model(network=network, recipe=recipe | {"trigger": {"labels": 8}})
+    await store.log.append(labelled(64))
+    trainer = await own.train(store)
+    assert [step.plan.halved for step in await store.commit_log.steps(0) if step.plan.updates][-1] == 2
+    assert "can't allocate memory" in (await alarms(store))["step_failed"] and await exceptions(store, 64) == set()
+    again = await repeat(store, trainer.committer.compute, await store.commit_log.head(), None)
+    assert again.digest() == trainer.learner.digest()
+    trainer.network.renew()
+    assert trainer.network.halved == 0, "a command may have mended it"
+
+
+async def test_a_want_of_memory_for_any_row_is_no_record_s_fault(own: Bench) -> None:
     recipe = {"strategy": {"name": "replay", "replayed": 32}, "gate": {"mode": "off"}}
-    store = await own.model(network={"factory": HUNGRY, "arguments": {"most": 24}}, recipe=recipe)
+    store = await own.model(network={"factory": HUNGRY, "arguments": {"most": 1}}, recipe=recipe)
     async with training(own, store, first_retry_seconds=0.01, last_retry_seconds=0.05) as trainer:
         await store.log.append(labelled(96))
         message = await until_alarm(store, trainer, "network_failed")
-        assert "MemoryError: no more memory" in message and "change its recipe" in message
+        assert "can't allocate memory" in message and "change its recipe" in message
         learned = (await store.commit_log.head()).learned
-        assert 0 < learned < 96, "what fits beside a memory that is still small is learned"
         await let_it_retry(trainer)
         assert (await store.commit_log.head()).learned == learned and await exceptions(store, 96) == set()
-        fewer = {"recipe": {"strategy": {"name": "replay", "replayed": 8}}}
-        await store.log.append([Command("c", "recipe", fewer)])
+        await store.log.append([Command("c", "recipe", {"recipe": {"strategy": "finetune", "batch_size": 1}})])
         await until_learned(store, trainer, 96)
         await until_withdrawn(store, "network_failed")
     assert await exceptions(store, 96) == set()

@@ -11,12 +11,27 @@ from torch import Tensor
 
 from driftline.learning.examples import NO_NOTE, Examples, RowChange
 from driftline.learning.replay.policies import placement_policy
+from driftline.learning.runtime import ExampleSource
 from driftline.learning.stateful import State, Stateful, part
 from driftline.spec.parts.replay_policies import ReplayPolicy
 
 ERROR = "error"
 MAX_WAITING = 64
 """So many rows wait to be written, and no more."""
+
+
+class HalvedSource:
+    """Gives fewer examples than it is asked for: half of them, so many times ``halved``, and one at least."""
+
+    def __init__(self, source: ExampleSource, halved: int) -> None:
+        self.source = source
+        self.halved = halved
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def sample(self, count: int, generator: torch.Generator) -> Examples:
+        return self.source.sample(max(1, count >> self.halved), generator)
 
 
 class _RowSlots(Stateful):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from driftline.errors import DriftlineError
 from driftline.learning.training.losses import LossFunction
-from driftline.networks.user_code import imported, reason_of, user_code
+from driftline.networks.user_code import imported, ran_out_of_memory, reason_of, user_code
 from driftline.spec.parts.losses import Custom
 
 
@@ -25,6 +25,8 @@ class CustomLoss(LossFunction[Custom]):
             with user_code(name):
                 losses: Tensor = imported(name)(outputs, targets, **self.parameters.arguments)
         except DriftlineError as error:
+            if ran_out_of_memory(error):
+                raise
             raise LossFailed(reason_of(error)) from error
         if getattr(losses, "shape", None) != targets.shape[:1]:
             given = list(getattr(losses, "shape", [])) or type(losses).__name__
