@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from driftline.errors import ServerError
+from driftline.errors import ServerError, Unavailable
 from driftline.networks import bundle, sealed
 from driftline.networks.build import build
 from driftline.networks.bundle import Manifest
@@ -16,6 +16,7 @@ from driftline.networks.compilation import compile_network
 from driftline.networks.devices import present_device
 from driftline.networks.experts.serving import has_experts
 from driftline.networks.kernels.all_kernels import warm
+from driftline.networks.kernels.compilation import compilation
 from driftline.networks.served_model import ServedModel
 from driftline.rows.rows import zeros
 from driftline.settings import Settings
@@ -59,7 +60,10 @@ class VersionLoader:
             CorruptData: a file is missing or damaged.
             InvalidInput: the network's factory fails, or is not allowed here.
             ServerError: ``network_failed``: the module of a user's own cannot be built or loaded.
+            Unavailable: ``not_ready``: kernels are compiled, which may take minutes.
         """
+        if (compiled := compilation()) is not None:
+            raise Unavailable(compiled, code="not_ready", retry_after=1)
         prepare = partial(self._prepare, uid, digest, before, spare, largest)
         return await asyncio.get_running_loop().run_in_executor(self._thread, prepare)
 

@@ -10,6 +10,7 @@ from driftline.api import endpoints
 from driftline.api.health import Alive, Ready, WorkerList
 from driftline.api.metrics import AlarmState
 from driftline.errors import Unavailable
+from driftline.networks.kernels.compilation import compilation
 from driftline.support.devices import missing_device
 
 from ..exposition import exposition
@@ -38,7 +39,7 @@ async def readyz(services: Has) -> Ready:
         raise Unavailable("the store has not answered yet", code="not_ready", retry_after=1)
     access, error = access_of(sample), sample.value.error
     if not services.version_watcher.is_ready:
-        message = "the models are not known yet: kernels are compiled at a first start"
+        message = compilation() or "the models are not known yet"
         raise (error if access != "available" else None) or Unavailable(message, code="not_ready", retry_after=1)
     failures = services.version_watcher.swap_failures()
     of_models: list[AlarmState] = [

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from app import version_loader
 from app.loaded_models import OWN_BYTES, LoadedModels
 from tests.app.conftest import AppClient, Start, create, predict
 
@@ -69,3 +70,15 @@ async def test_what_models_share_is_counted_once(start: Start) -> None:
     assert sizes[0] > base + OWN_BYTES and all(
         later - before < base + OWN_BYTES for before, later in itertools.pairwise(sizes)
     )
+
+
+async def test_while_kernels_are_compiled_a_call_is_told_how_far_that_is(
+    weather: AppClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as compiling:
+        compiling.setattr(version_loader, "compilation", lambda: "kernels are compiled: 1 of 2 are ready")
+        answer = await weather.post("/v1/models/weather/predict", json={"inputs": [[0.0] * 8]})
+        error = answer.json()["error"]
+        assert answer.status_code == 503 and answer.headers["Retry-After"] == "1"
+        assert error == {"code": "not_ready", "message": "kernels are compiled: 1 of 2 are ready"}
+    assert (await predict(weather, [[0.0] * 8]))["predictions"]

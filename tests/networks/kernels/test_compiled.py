@@ -100,15 +100,21 @@ def test_processes_compile_what_the_cache_lacks_and_what_they_cannot_is_left(tmp
     program = """
 import sys
 from driftline.networks.kernels import all_kernels, compiled
+from driftline.networks.kernels.compilation import compilation
 compiled.usable_cores = lambda: 2
 names = "encoding.encode", "trees.sums", "window.write"
 few = [each for each in compiled._kernels if compiled._name(each[0]).endswith(names)]
+compiled._kernels[:] = few
+with compiled._loading:
+    assert compilation().endswith("0 of 3 are ready")
 python, sys.executable = sys.executable, "/bin/false"
 compiled._compile_on_all_cores(few)
 assert not any(compiled._is_cached(*each) for each in few)
 sys.executable = python
 compiled._compile_on_all_cores(few)
 assert all(compiled._is_cached(*each) for each in few) and len(few) == 3
+with compiled._loading:
+    assert compilation() is None
 compiled._load(few)
 assert all(dispatcher.stats.cache_hits and not dispatcher.stats.cache_misses for dispatcher, _ in few)
 print("loaded")
