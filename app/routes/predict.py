@@ -16,9 +16,6 @@ from ..engine import ModelQueue, too_many_rows
 from ..fast_path import Encode, FastPathCall, Headers, parse_version
 from ..responses import JSON, Content
 
-UNCOUNTED_BYTES = 2**12
-"""Of a longer body rows are counted before any is read."""
-
 
 class Predict(FastPathCall):
     """Answers predict calls of all models."""
@@ -42,7 +39,7 @@ class Predict(FastPathCall):
 
     def read(self, model: ModelQueue, headers: Headers, body: bytes) -> tuple[Rows, Encode]:
         reader, most = model.snapshot.body, model.snapshot.limits.max_queue
-        if len(body) > UNCOUNTED_BYTES and (count := reader.count(body)) > most:
+        if reader.may_exceed(body, most) and (count := reader.count(body)) > most:
             raise too_many_rows(count, most)
         return reader.decode(body), encode
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from app.json_rows import BodyDecoder, flat_numbers
+from app.json_rows import LONG_BYTES, BodyDecoder, count_bytes, flat_numbers
 from driftline.errors import InvalidInput
 from driftline.spec import ModelSpec, parse
 
@@ -96,3 +97,13 @@ def test_after_any_error_the_next_body_is_taken_fast_again() -> None:
 def test_an_integer_that_needs_more_than_64_bits_is_a_float_all_the_same() -> None:
     found = decoder({"shape": [1]}).decode(b'{"inputs": [[123456789012345678901234567890]]}')
     assert found.tensors["inputs"][0, 0] == np.float32(1.2345679e29)
+
+
+@pytest.mark.parametrize("count", [1, 3, LONG_BYTES])
+@pytest.mark.parametrize("form", [lambda n: [{}] * n, lambda n: {"a": [1] * n}, lambda n: [{"a": 1}] * n])
+def test_a_body_that_has_too_many_rows_is_told_by_its_length_and_commas(form: Callable[[int], Any], count: int) -> None:
+    bodies = decoder({"fields": {"a": "number"}})
+    body = json.dumps({"inputs": form(count)}, separators=(",", ":")).encode()
+    assert bodies.may_exceed(body, count - 1) and bodies.count(body) == count
+    assert not bodies.may_exceed(body, len(body))
+    assert count_bytes(body, b":") == body.count(b":")

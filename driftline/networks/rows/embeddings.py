@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from driftline.spec.row_layout import CATEGORIES, TEXTS, RowLayout
@@ -47,8 +48,7 @@ class RowEmbeddings(nn.Module):
             table = self.values[str(size)]
             entries = encoded[CATEGORIES].numpy()
             entries = entries if len(places) == entries.shape[1] else entries[:, places]
-            # Entry 0 is unknown, and stays.
-            own = ((entries - 1) % (VALUES - 1) + 1) * (entries > 0) + self._first[size]
+            own = _shared(entries) + self._first[size]
             found.append(nn.functional.embedding(torch.from_numpy(own).to(table.device), table).flatten(1))
         for size, places in self.texts.items():
             table = self.tokens[str(size)]
@@ -58,6 +58,13 @@ class RowEmbeddings(nn.Module):
             vectors = nn.functional.embedding(rows, table) * is_token
             found.append((vectors.sum(2) / is_token.sum(2).clamp(min=1)).flatten(1))
         return found
+
+
+def _shared(entries: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of entries in a part of a table; entry 0 is unknown, and stays."""
+    if entries.max(initial=0) < VALUES:
+        return entries
+    return np.where(entries > 0, (entries - 1) % (VALUES - 1) + 1, 0)
 
 
 def _tables(places: Mapping[int, list[int]], rows: int) -> nn.ParameterDict:
