@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -352,8 +353,8 @@ def _where(path: str, row: int, name: str) -> str:
 
 
 def _refused(where: str, value: Any, expected: str, code: str = "wrong_value") -> InvalidInput:
-    shown = value if isinstance(value, str | int | float | bool) else repr(value)
-    text_of = msgspec.json.encode(value).decode() if isinstance(value, str | bool) else repr(value)
+    text_of = json.dumps(value, ensure_ascii=False, default=repr)
+    shown = value if isinstance(value, str | int | float | bool) else text_of
     text_of = text_of if len(text_of) <= 100 else text_of[:97] + "…"
     return InvalidInput(
         f"{where}: {text_of} is not {expected}",
