@@ -214,6 +214,10 @@ class ServedModel(ClassAnswers):
         """What tells by itself, without labels, that inputs have changed: each field, or the tensors as they came."""
         return inputs if self.encoder is None else self.encoder.watched(inputs)
 
+    def timeless(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rows without what moves by nature, the times among their fields."""
+        return inputs if self.encoder is None else self.encoder.timeless(inputs)
+
     def with_statistics(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rows with what the encoder now knows of their values: what it learns later would tell their own labels."""
         if self.encoder is None or STATISTICS not in inputs:

@@ -78,7 +78,7 @@ class InputDriftMonitor(Stateful):
             return None
         rows, numbers = self.waiting, self.numbers
         self.waiting, self.numbers = {}, []
-        return self.embedding.see({EMBEDDING: embedding(frozen_copy, rows)}, numbers)
+        return self.embedding.see({EMBEDDING: embedding(frozen_copy, frozen_copy.timeless(rows))}, numbers)
 
     @property
     def waiting(self) -> dict[str, Tensor]:

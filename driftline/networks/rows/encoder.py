@@ -146,6 +146,14 @@ class RowEncoder(OnCpu):
             found |= {name: entries[:, place] for place, name in enumerate(layout.categories)}
         return found | {name: inputs[key] for name, key in layout.tensor_keys.items()}
 
+    def timeless(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rows without their times, which always move: what is made of them moves with them."""
+        if not self.layout.times:
+            return dict(inputs)
+        numbers = inputs[NUMBERS].clone()
+        numbers[:, self.layout.times] = torch.nan
+        return {**inputs, NUMBERS: numbers}
+
     def _quantities(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         if not self.layout.times:
             return numbers

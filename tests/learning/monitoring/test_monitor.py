@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from driftline.learning.learner import Learner
-from driftline.learning.monitoring.input_drift import embedding
+from driftline.learning.monitoring.input_drift import InputDriftMonitor, embedding
 from driftline.learning.step_result import StepResult
+from driftline.networks.served_model import evaluating
 from driftline.records import Answer, Item, Plan
+from driftline.rows.fields import coder_of
+from driftline.spec.parts.detectors import InputDetector
 from tests.learning.conftest import (
     WIDTH,
     answered,
@@ -91,6 +94,25 @@ def test_an_embedding_that_moves_is_told_where_no_number_does() -> None:
     told = [alarm for outcome in steps(one, items) for alarm in outcome.alarms]
     assert told and {feature["input"] for feature in told[0].features} == {"embedding"}
     assert told[0].since > 2100
+
+
+def test_that_time_goes_on_is_no_drift_of_the_embedding() -> None:
+    one = learner(inputs={"fields": {"x": "number", "at": "time"}}, recipe={"strategy": "replay"})
+    coder, numbers = coder_of(one.spec.fields), np.random.default_rng(0).normal(size=64)  # type: ignore[arg-type]
+
+    def rows(pace: float) -> list[dict[str, float]]:
+        return [{"x": float(number), "at": 1.7e9 + pace * place} for place, number in enumerate(numbers)]
+
+    records = coder.from_rows(rows(60))[1]
+    steps(one, [Item(f"i{n}", {"inputs": record}, int(numbers[n] > 0)) for n, record in enumerate(records)])
+    seen = []
+    for pace in (60, 1e6):
+        coded = {name: torch.from_numpy(array) for name, array in coder.from_rows(rows(pace))[0].items()}
+        monitor = InputDriftMonitor(InputDetector(), one.monitor.former, first_labels=0)
+        monitor.see(coded, range(64), evaluating(one.module), learned=64)
+        seen.append(monitor.embedding.state_dict())
+    assert seen[0].tensors
+    assert_same(*seen)
 
 
 def test_the_embedding_is_what_the_output_layer_is_given() -> None:
