@@ -6,10 +6,11 @@ that a clock decides in a worker is decided here by counts: the sizes of steps, 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from driftline.rows.rows import from_items
 from driftline.spec import ModelSpec, parse
 from driftline.spec.label_set import chosen, set_error
 from tests.golden import streams
+from tests.golden.runs import FROM_FILES
 
 SEED = 5
 STEP_SIZES = (1.0, 1.0, 0.5, 1.0, 0.25)
@@ -32,6 +34,7 @@ JOB_UPDATES = 12
 """Updates that a job makes between two steps."""
 QUARTERS = 4
 LARGEST_ERROR = 1e6
+HELD = ("items", "versions", "events", "errors", "answers", "states", "script")
 DIGITS = 16
 
 Action = Mapping[str, Any]
@@ -78,6 +81,8 @@ class Run:
     answers: list[str] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     hashed: Any = field(default_factory=hashlib.sha256)
+    script: list[Action] = field(default_factory=list)
+    """What an admin is still to do."""
 
     @classmethod
     def of(cls, scenario: Mapping[str, Any]) -> Run:
@@ -95,21 +100,31 @@ class Run:
 
     def play(self, script: Sequence[Action]) -> dict[str, Any]:
         """Learns the whole stream; each action of the script is done before the first step that begins at its ``at``."""
-        left = sorted(script, key=lambda action: action["at"])
-        ends = [len(self.rows) * (quarter + 1) // QUARTERS for quarter in range(QUARTERS)]
-        while self.learned < len(self.rows):
-            while left and left[0]["at"] <= self.learned:
-                self.do(left.pop(0))
+        self.learn(len(self.rows), script)
+        for action in self.script:
+            self.do(action)
+        return self.result()
+
+    def learn(self, end: int, script: Sequence[Action]) -> None:
+        """Learns up to the first step that ends at ``end`` or after it; what is left of the script then waits."""
+        self.script = sorted(script, key=lambda action: action["at"])
+        while self.learned < end:
+            while self.script and self.script[0]["at"] <= self.learned:
+                self.do(self.script.pop(0))
             self.step()
             self.advance_job()
-            while ends and self.learned >= ends[0]:
-                ends.pop(0)
+            while len(self.answers) < QUARTERS and self.learned >= len(self.rows) * (len(self.answers) + 1) // QUARTERS:
                 self.answers.append(self.hashed.hexdigest()[:DIGITS])
                 if len(self.answers) == QUARTERS // 2:
                     self.states.append(_digest_of_state(self.learner))
-        for action in left:
-            self.do(action)
-        return self.result()
+
+    def from_files(self) -> Run:
+        """Another run that stands where this one does, and whose learner goes on from the bytes of a checkpoint."""
+        held = {name: copy.copy(getattr(self, name)) for name in HELD}
+        return replace(self, **held, learner=self._learner_from_files(), hashed=self.hashed.copy())
+
+    def _learner_from_files(self) -> Any:
+        return learner_of(*checkpoint_of(self.learner), self.factories)
 
     def extend(self, scenario: Mapping[str, Any]) -> None:
         """Lets the rest of the stream of the same scenario come, which was cut short."""
@@ -299,8 +314,7 @@ class Run:
 
     def _do_restart(self, action: Action) -> None:
         """Goes on from the bytes of a checkpoint, with another learner."""
-        tensors, data = checkpoint_of(self.learner)
-        self.learner = learner_of(tensors, data, self.factories)
+        self.learner = self._learner_from_files()
         # A restart leaves no trace in what it is compared with.
         self.events.pop()
 
@@ -322,8 +336,15 @@ class Run:
 
 
 def run(scenario: Mapping[str, Any]) -> dict[str, Any]:
-    """What is recorded of a scenario."""
-    return Run.of(scenario).play(scenario.get("script", []))
+    """What is recorded of a scenario; :data:`FROM_FILES` are the results that differ where it goes on from files at times."""
+    run, restarts = Run.of(scenario), scenario["restarts"]
+    if not restarts:
+        return run.play(scenario["script"])
+    run.learn(restarts[0], scenario["script"])
+    other = run.from_files()
+    result = run.play(run.script)
+    restarted = other.play([*other.script, *({"at": at, "do": "restart"} for at in restarts[1:])])
+    return result | {FROM_FILES: [name for name in result if result[name] != restarted[name]]}
 
 
 def checkpoint_of(learner: Any) -> tuple[bytes, bytes]:

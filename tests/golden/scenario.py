@@ -41,8 +41,8 @@ def scenario(
 ) -> Scenario:
     """A scenario over a recipe that is merged over ``base``.
 
-    ``same_as`` is the name of another one whose digests it must have too. What is not ``is_stable`` is compared only on the
-    build that it was recorded on.
+    ``restarts`` are labels after which it goes on from files as well, which must change nothing. What is not ``is_stable`` is
+    compared only on the build that it was recorded on.
     """
     classes: dict[str, dict[str, Any]] = {
         "classes": {"classes": [0, 1, 2]},
@@ -62,7 +62,7 @@ def scenario(
     }
     factories = [part for part in (network.get("factory"), _function(recipe)) if part]
     found: Scenario = {"spec": spec, "stream": stream, "task": task, "labels": labels, "factories": factories}
-    return {**found, "script": script or [], "same_as": None, "is_stable": True}
+    return {**found, "script": script or [], "restarts": [], "is_stable": True}
 
 
 def _function(recipe: Mapping[str, Any] | None) -> str | None:

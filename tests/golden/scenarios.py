@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -188,39 +187,6 @@ def _jobs() -> Iterator[tuple[str, Scenario]]:
     yield "rollback during a job", scenario(script=[retrain(180, epochs=60), *rollbacks])
 
 
-def restart() -> Iterator[tuple[str, Scenario]]:
-    """Each as one of the others, but that it goes on from files, again and again: everything must be equal."""
-    chosen = {
-        "strategies": [
-            "agem",
-            "der",
-            "ewc",
-            "experts",
-            "gdumb",
-            "lwf",
-            "by default, regression",
-            "one after the other",
-            "replay, balanced",
-        ],
-        "hooks": ["swa", "all at once"],
-        "edits": ["one after the other", "activation, blended", "own module: prune and remove"],
-        "gates": ["canary", "manual", "auto, that fails"],
-        "classes": ["open, experts", "open, removed and rolled back"],
-        "jobs": ["race", "job under way at the end"],
-        "drift": ["adwin", "kswin", "on_alarm retrain"],
-        "optimizers": ["schedule plateau"],
-        "fields": ["experts", "renamed and dropped", "added"],
-        "tasks": ["intervals", "several outputs", "multilabel"],
-    }
-    for group, names in chosen.items():
-        others = dict(GROUPS[group]())
-        for name in names:
-            again = copy.deepcopy(others[name])
-            again["script"] += restarts(65, 125, 165, 240, 320, 390, 430)
-            again["script"] = [action for action in again["script"] if action["at"] <= again["labels"] - 50]
-            yield f"{group}: {name}", {**again, "same_as": f"{group}: {name}"}
-
-
 def fields() -> Iterator[tuple[str, Scenario]]:
     edited = retrain(
         EDITED, {"type": "rename_field", "field": "size", "to": "length"}, {"type": "drop_field", "field": "made"}
@@ -275,13 +241,43 @@ GROUPS = {
     "tasks": tasks,
     "types": types,
     "labellers": labellers,
-    "restart": restart,
 }
+
+
+RESTARTED = {
+    "strategies": [
+        "agem",
+        "der",
+        "ewc",
+        "experts",
+        "gdumb",
+        "lwf",
+        "by default, regression",
+        "one after the other",
+        "replay, balanced",
+    ],
+    "hooks": ["swa", "all at once"],
+    "edits": ["one after the other", "activation, blended", "own module: prune and remove"],
+    "gates": ["canary", "manual", "auto, that fails"],
+    "classes": ["open, experts", "open, removed and rolled back"],
+    "jobs": ["race", "job under way at the end"],
+    "drift": ["adwin", "kswin", "on_alarm retrain"],
+    "optimizers": ["schedule plateau"],
+    "fields": ["experts", "renamed and dropped", "added"],
+    "tasks": ["intervals", "several outputs", "multilabel"],
+}
+"""Which of them, by group, go on from files as well, again and again."""
+RESTARTS = (125, 165, 240, 320, 390, 430)
 
 
 def of_group(group: str) -> dict[str, Scenario]:
     """The scenarios of a group, by their whole names."""
-    return {f"{group}: {name}": given for name, given in GROUPS[group]()}
+    again = RESTARTED.get(group, [])
+    return {
+        f"{group}: {name}": given
+        | {"restarts": [at for at in RESTARTS if name in again and at <= given["labels"] - 50]}
+        for name, given in GROUPS[group]()
+    }
 
 
 def every() -> dict[str, Scenario]:

@@ -25,10 +25,10 @@ WIDTH = 4
 
 
 def spec(**changes: Any) -> ModelSpec:
-    """A small spec of two classes."""
+    """A small spec of two classes, of the network alone: what is about experts names their strategy, which takes far longer."""
     small = {"preset": "mlp", "hidden": [8]}
     whole = {"name": "m", "task": "classification", "inputs": {"shape": [WIDTH]}, "classes": [0, 1], "network": small}
-    return parse(ModelSpec, whole | changes)
+    return parse(ModelSpec, whole | changes | {"recipe": {"strategy": "replay", **changes.get("recipe", {})}})
 
 
 def learner(**changes: Any) -> Learner:

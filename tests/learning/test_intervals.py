@@ -17,8 +17,8 @@ from tests.learning.conftest import learner, served, spec, values
 LEVELS = [0.1, 0.9]
 
 
-def begun() -> Learner:
-    return learner(task="regression", classes=None, intervals=LEVELS)
+def begun(strategy: str = "replay") -> Learner:
+    return learner(task="regression", classes=None, intervals=LEVELS, recipe={"strategy": strategy})
 
 
 def teach(one: Learner, count: int, first: int = 0, version: int = 1) -> None:
@@ -52,8 +52,9 @@ def test_labels_without_an_answer_teach_intervals_nothing() -> None:
     assert int(one.module.intervals.seen) == 30  # type: ignore[union-attr]
 
 
-def test_it_goes_on_from_its_state_as_from_itself() -> None:
-    one = begun()
+@pytest.mark.parametrize("strategy", ["experts", "replay"])
+def test_it_goes_on_from_its_state_as_from_itself(strategy: str) -> None:
+    one = begun(strategy)
     teach(one, 100)
     state = one.state_dict()
     tensors = bundle.weights_from_bytes(bundle.weights_to_bytes(state.tensors))

@@ -46,6 +46,12 @@ COLOURS: list[int | str] = ["red", "green", 3, "blue"]
 WORLDS: dict[str, tuple[dict[str, Any], list[Item], list[dict[str, Any]]]] = {
     "dropout": ({"network": DROPOUT}, world(320), EDITS),
     "regression": ({"task": "regression", "classes": None, "network": DROPOUT}, values(320), EDITS),
+    "experts": ({"recipe": {"strategy": "experts"}}, world(160), EDITS),
+    "experts, regression": (
+        {"task": "regression", "classes": None, "recipe": {"strategy": "experts"}},
+        values(160),
+        [],
+    ),
     "open": ({"classes": "open", "network": DROPOUT}, world(160, names=COLOURS[:2]) + world(160, 160, COLOURS), EDITS),
     "own output": ({"network": OWN}, world(320), []),
     "batch norm": ({"network": {"layers": [{"type": "batch_norm"}]}}, world(320), []),

@@ -96,11 +96,11 @@ def stream(names: list[Any]) -> list[Item]:
 @EVERY_LEVER
 def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
     one, items = made(LEVERS[lever], classes="open"), stream(COLOURS)
-    play(one, items[:110], updates=1)
+    play(one, items[:110], size=32, updates=1)
     for start, end in ((110, 240), (240, 370)):
         other = restored(one)
         assert_same(one.state_dict(), other.state_dict())
-        outcomes = [play(each, items[start:end], updates=1) for each in (one, other)]
+        outcomes = [play(each, items[start:end], size=32, updates=1) for each in (one, other)]
         # As texts: the loss of a row whose class could not be known is no number.
         assert repr(outcomes[0]) == repr(outcomes[1])
         assert_same(one.state_dict(), other.state_dict())
@@ -112,18 +112,18 @@ def test_it_goes_on_from_its_state_bit_for_bit(lever: str) -> None:
 @EVERY_LEVER
 def test_it_goes_on_bit_for_bit_while_a_retrain_runs(lever: str) -> None:
     one, items = made({}, classes="open"), stream(COLOURS)
-    play(one, items[:110], updates=1)
+    play(one, items[:110], size=32, updates=1)
     one.retrain("job", {**LEVERS[lever], "gate": {"mode": "off"}}, [], 3, items[:80])
     assert one.retraining is not None
     one.retraining.advance(2)
-    play(one, items[110:140], updates=1)
+    play(one, items[110:140], size=32, updates=1)
     other = restored(one)
     for each in (one, other):
         assert each.retraining is not None
         each.retraining.advance(2)
-        play(each, items[140:200], updates=1)
+        play(each, items[140:200], size=32, updates=1)
         assert each.finish(2).decision is not None
-        play(each, items[200:320], updates=1)
+        play(each, items[200:320], size=32, updates=1)
     assert_same(one.state_dict(), other.state_dict())
     assert_same(restored(one).state_dict(), one.state_dict())
 
@@ -131,13 +131,13 @@ def test_it_goes_on_bit_for_bit_while_a_retrain_runs(lever: str) -> None:
 @EVERY_LEVER
 def test_it_is_pulled_and_let_go_on_a_live_model(lever: str) -> None:
     one, items = made({}), right(world(300))
-    play(one, items[:100], updates=1)
+    play(one, items[:100], size=32, updates=1)
     one.change_recipe(LEVERS[lever])
-    play(one, items[100:200], updates=1)
+    play(one, items[100:200], size=32, updates=1)
     before = Recipe.model_validate({"strategy": "replay"}).model_dump(mode="json")
     before["optimizer"]["layers"] = None
     one.change_recipe({name: before[name] for name in LEVERS[lever]})
-    play(one, items[200:], updates=1)
+    play(one, items[200:], size=32, updates=1)
     assert one.spec.recipe == Recipe.model_validate({"strategy": "replay"}) and one.course.candidate() is one.module
     assert_same(restored(one).state_dict(), one.state_dict())
 

@@ -45,7 +45,7 @@ FROZEN_AFTER = 1000
 def by(recipe: Mapping[str, Any], items: Iterable[Item] | None = None, **changes: Any) -> Learner:
     """A learner that has learned by a recipe, and been through an alarm."""
     one = learner(recipe=recipe, **changes)
-    play(one, list(items) if items is not None else stream(200))
+    play(one, list(items) if items is not None else stream(120))
     return one
 
 
@@ -104,12 +104,13 @@ def with_a_rejected_streak() -> Learner:
 
 
 CASES: dict[str, Callable[[], Learner]] = {
-    "the default": partial(by, {}),
     "open classes": partial(by, {}, world(200, names=["red", 3, "blue"]), classes="open"),
     "no class yet": partial(by, {}, [], classes="open"),
-    "regression": partial(by, {}, values(200), task="regression", classes=None),
+    "regression": partial(by, {"strategy": "experts"}, values(200), task="regression", classes=None),
     "intervals": partial(by, {}, values(200), task="regression", classes=None, intervals=[0.1, 0.9]),
-    "several outputs": partial(by, {}, [], task="regression", classes=None, outputs=["a", "b"], intervals=[0.1, 0.9]),
+    "several outputs": partial(
+        by, {"strategy": "experts"}, [], task="regression", classes=None, outputs=["a", "b"], intervals=[0.1, 0.9]
+    ),
     "several labels": partial(by, {}, [], task="multilabel", classes=["a", "b"]),
     "every hook": with_every_hook,
     "a frozen copy": with_a_frozen_copy,
@@ -117,7 +118,7 @@ CASES: dict[str, Callable[[], Learner]] = {
     "a canary": with_a_canary,
     "a promotion watch": with_a_promotion_watch,
     "a rejected streak": with_a_rejected_streak,
-    "rows too wide for experts": partial(by, {}, [], inputs={"shape": [5000]}),
+    "rows too wide for experts": partial(by, {"strategy": "experts"}, [], inputs={"shape": [5000]}),
     **{f"strategy {name}": partial(by, {"strategy": name}) for name in STRATEGIES.parts},
 }
 PARTS: dict[str, Iterable[str]] = {

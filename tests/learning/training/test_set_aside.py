@@ -11,7 +11,7 @@ from driftline.learning.learner import Learner
 from driftline.networks.experts.mixture import FLOOR, Mixture
 from tests.learning.conftest import learner, play, restored, values, weights_of, world
 
-REGRESSION = {"task": "regression", "classes": None}
+EXPERTS = {"strategy": "experts"}
 
 
 CLASSES = {
@@ -32,14 +32,14 @@ VALUES = {
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_member_of_a_classification_begins_again_and_is_named(name: str) -> None:
-    one = learner()
+    one = learner(recipe=EXPERTS)
     play(one, world(100))
     break_and_go_on(one, name, CLASSES[name], lambda first: world(40, first))
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_a_member_of_a_regression_begins_again_and_is_named(name: str) -> None:
-    one = learner(**REGRESSION)
+    one = learner(task="regression", classes=None, recipe=EXPERTS)
     play(one, values(100))
     break_and_go_on(one, name, VALUES[name], lambda first: values(40, first))
 

@@ -20,8 +20,9 @@ from driftline.rows.rows import Rows
 from tests.learning.conftest import assert_same, item, learner, restored, weights_of
 
 FEATURES, PART = 6, 300
-WIDE: dict[str, Any] = {"inputs": {"shape": [FEATURES]}, "classes": [0, 1, 2]}
-REGRESSION: dict[str, Any] = {"inputs": {"shape": [FEATURES]}, "task": "regression", "classes": None}
+EXPERTS: dict[str, Any] = {"inputs": {"shape": [FEATURES]}, "recipe": {"strategy": "experts"}}
+WIDE: dict[str, Any] = EXPERTS | {"classes": [0, 1, 2]}
+REGRESSION: dict[str, Any] = EXPERTS | {"task": "regression", "classes": None}
 FORGETFUL = {"strategy": {"name": "experts", "sleeping": 0}}
 
 
@@ -148,7 +149,7 @@ def test_without_an_alarm_nothing_sleeps_and_a_recipe_may_have_none_copied() -> 
     one = Played(learner(**WIDE)).play(stream([0]))
     assert sleeping(one.learner).recent and not sleeping(one.learner).asleep
     assert "asleep" not in one.learner.metrics()
-    none = Played(learner(**WIDE, recipe=FORGETFUL)).play(stream([0])[:100])
+    none = Played(learner(**WIDE | {"recipe": FORGETFUL})).play(stream([0])[:100])
     assert not sleeping(none.learner).recent and not sleeping(none.learner).newest
 
 

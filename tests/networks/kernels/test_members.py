@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from driftline.learning.training.experts.bank import NAMES, BankLearner
-from driftline.learning.training.experts.ridge import RidgeLearner
+from driftline.learning.training.experts.mixture import MixtureLearner
+from driftline.learning.training.experts.ridge import NO_FACTORS, RidgeLearner
 from driftline.networks.experts.bank import Bank
 from driftline.networks.experts.encoding import Encoding
 from driftline.networks.experts.labels import RAREST, RATE, Labels
@@ -21,23 +23,50 @@ from driftline.networks.experts.mixture import FLOOR, Mixture
 from driftline.networks.experts.neighbours import SHIFTS, Neighbours
 from driftline.networks.experts.ridge import KEPT, Ridge
 from driftline.networks.kernels import labels as of_labels
-from driftline.networks.kernels import ridge as of_ridge
+from driftline.networks.kernels import step
 from driftline.networks.kernels.elementary import cosines
 from driftline.networks.kernels.encoding import HALF, LIMIT
 from driftline.networks.kernels.linear import add_product
+from driftline.networks.kernels.views import array_of
 
 SEEDS = st.integers(0, 10_000)
 
 
-def follow(learner: RidgeLearner, encoded: Tensor, slots: range, targets: Tensor, weights: Tensor, new: int) -> None:
-    """Lets heads follow the last rows, so many as are ``new``, of those that are not in the sums."""
-    unsolved = len(slots) - new
-    known, factors = learner.following(unsolved, new)
-    scales = tuple(map(np.float32, learner.scales))
-    for place, slot in list(enumerate(slots))[known:]:
-        row, is_new = encoded[slot : slot + 1].numpy(), place >= unsolved
-        of_row = row, int(targets[slot]), weights.numpy()[slot], place, is_new
-        of_ridge.follow(*of_row, learner.ridge.arrays(), learner.kept, scales, factors)
+class Followed:
+    """Rows that a small ridge beside a mixture follows, by the kernel that takes rows in."""
+
+    def __init__(self, columns: int, seed: int) -> None:
+        self.mixture = Mixture(5, columns, seed)
+        self.mixture.see(range(columns))
+        self.window = MixtureLearner(self.mixture)
+        self.encoded = self.window._encoded
+        self.ridge = Ridge(self.encoded.shape[1], 40, torch.Generator().manual_seed(seed))
+        self.ridge.add_columns(columns)
+        self.unsolved = 0
+
+    def begin(self, learner: RidgeLearner, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+        """Takes rows in, and solves for them."""
+        self._take_in(learner, rows, targets, weights, 0, NO_FACTORS)
+        learner.learn(self.encoded[: len(rows)], targets, weights)
+        self.unsolved = 0
+
+    def follow(self, learner: RidgeLearner, rows: Tensor, targets: Tensor, weights: Tensor) -> None:
+        self._take_in(learner, rows, targets, weights, *learner.following(self.unsolved, len(rows)))
+
+    def forget(self, count: int) -> None:
+        """As if the newest rows had not come."""
+        self.mixture.neighbours.seen -= count
+        self.unsolved -= count
+
+    def _take_in(
+        self, learner: RidgeLearner, rows: Tensor, targets: Tensor, weights: Tensor, known: int, factors: Any
+    ) -> None:
+        encoding, trees, _, _, neighbours, labels = self.mixture.arrays_of_members()
+        new = tuple(map(array_of, (rows, targets, weights, torch.zeros_like(targets))))
+        own = (self.ridge.arrays(), learner.kept, learner.scales, factors, self.unsolved, known)
+        members = (neighbours, trees, labels, (RATE, RAREST))
+        step.learn(new, self.mixture.encoding.binned, encoding, *self.window._window(), *members, *own)
+        self.unsolved += len(rows)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -176,15 +205,14 @@ def test_a_bank_learns_as_adam_does(is_regression: bool, columns: int, seed: int
 @settings(max_examples=12)
 @given(rows=st.integers(1, 60), columns=st.integers(1, 4), seed=SEEDS)
 def test_heads_that_follow_every_row_are_the_solution(rows: int, columns: int, seed: int) -> None:
-    ridge = Ridge(5, 40, torch.Generator().manual_seed(seed))
-    ridge.add_columns(columns)
-    learner = RidgeLearner(ridge, damping=0.0)
-    encoded, targets = random(rows + 20, 5, seed=seed), torch.arange(rows + 20) % columns
-    weights = random(rows + 20, seed=seed + 1).abs()
-    learner.learn(encoded[:20], targets[:20], weights[:20])
+    followed = Followed(columns, seed)
+    ridge, learner = followed.ridge, RidgeLearner(followed.ridge, damping=0.0)
+    given = (random(rows + 20, 5, seed=seed), torch.arange(rows + 20) % columns, random(rows + 20, seed=seed + 1).abs())
+    _, targets, weights = given
+    followed.begin(learner, *(each[:20] for each in given))
     for row in range(20, rows + 20):
-        follow(learner, encoded, range(20, row + 1), targets, weights, new=1)
-    features = (ridge.project(encoded) * learner._amplitude).double()
+        followed.follow(learner, *(each[row : row + 1] for each in given))
+    features = (ridge.project(followed.encoded[: rows + 20]) * learner._amplitude).double()
     for head, kept in enumerate(KEPT):
         shares = weights.double() * kept ** torch.arange(rows + 19, -1, -1)
         # What is not forgotten fades with all else until the next factorisation.
@@ -196,19 +224,20 @@ def test_heads_that_follow_every_row_are_the_solution(rows: int, columns: int, s
 
 
 def test_what_follows_from_a_state_is_made_again_bit_for_bit() -> None:
-    ridge = Ridge(5, 40, torch.Generator().manual_seed(0))
-    ridge.add_columns(2)
-    learner, encoded, targets, weights = RidgeLearner(ridge), random(30, 5), torch.arange(30) % 2, torch.ones(30)
-    learner.learn(encoded[:10], targets[:10], weights[:10])
+    followed = Followed(2, 0)
+    ridge, learner = followed.ridge, RidgeLearner(followed.ridge)
+    given = (random(24, 5), torch.arange(24) % 2, torch.ones(24))
+    followed.begin(learner, *(each[:10] for each in given))
     for row in range(10, 20):
-        follow(learner, encoded, range(10, row + 1), targets, weights, new=1)
+        followed.follow(learner, *(each[row : row + 1] for each in given))
     before = ridge.heads.clone()
     state, other = learner.state_dict(), RidgeLearner(ridge)
-    follow(learner, encoded, range(10, 24), targets, weights, new=4)
+    followed.follow(learner, *(each[20:] for each in given))
     wanted = ridge.heads.clone()
     ridge.heads.copy_(before)
+    followed.forget(4)
     other.load_state_dict(state)
-    follow(other, encoded, range(10, 24), targets, weights, new=4)
+    followed.follow(other, *(each[20:] for each in given))
     assert torch.equal(ridge.heads, wanted)
 
 
