@@ -35,6 +35,7 @@ JOB_UPDATES = 12
 QUARTERS = 4
 LARGEST_ERROR = 1e6
 HELD = ("items", "versions", "events", "errors", "answers", "states", "script")
+"""What a run gathers; one that goes on from it gathers its own."""
 DIGITS = 16
 
 Action = Mapping[str, Any]
