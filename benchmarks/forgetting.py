@@ -44,8 +44,11 @@ def stream(seed: int, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64
 
 
 async def learn(bench: Bench, uid: str, items: list[Item]) -> ModelStore:
-    """A model that has learned all of the items, and serves that: it has no gate, which might keep it at what was before."""
-    store = await bench.model(f"model-{uid}", uid, classes=[0, 1, 2, 3], recipe={"gate": {"mode": "off"}})
+    """A model that has learned all of the items, and serves that: it has no gate, which might keep it at what was before, and
+    compares no labellers, which would set aside whom is to be forgotten.
+    """
+    recipe = {"gate": {"mode": "off"}, "trust": {"mode": "off"}}
+    store = await bench.model(f"model-{uid}", uid, classes=[0, 1, 2, 3], recipe=recipe)
     await store.log.append(items)
     await bench.train(store)
     return store

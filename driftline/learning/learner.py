@@ -97,7 +97,8 @@ class Learner(RelearnedLearner):
             if sifted.held and not sifted.come:
                 return StepResult(rejected=rejected).joined(sifted.result)
             come, corrections = parted(sifted.come)
-            labelled_batch = self._labelled_batch(*self._known(come, plan))
+            rows = sifted.inputs if len(come) == len(sifted.come) else None
+            labelled_batch = self._labelled_batch(*self._known(come, plan, rows))
             if come and not corrections and not len(labelled_batch) and not any(item.weight for _, item in come):
                 # What counts nothing changes nothing: nor does it have former labels replayed.
                 return StepResult(rejected=rejected)
@@ -123,17 +124,18 @@ class Learner(RelearnedLearner):
         return found.joined(sifted.result) if sifted.tells else found
 
     def _known(
-        self, come: Sequence[tuple[int, Item]], plan: Plan
+        self, come: Sequence[tuple[int, Item]], plan: Plan, rows: dict[str, Tensor] | None
     ) -> tuple[list[tuple[int, Item]], dict[str, Tensor] | None]:
         """Of the records that have come, and of those whose labels were late, the ones whose labels count and are known now.
 
         What is imported is answered first, by what has been learned so far: live, it would have been served by then. Where that
-        is all, as most often, its rows as tensors are given with it.
+        is all, as most often, its rows as tensors are given with it; ``rows`` are those of the records that have come and
+        count, where somebody has asked for them before.
         """
         counted = [(n, item) for n, item in come if item.weight > 0]
         history = [(n, item) for n, item in counted if is_history(item)]
         if not history and not len(self.late_labels):
-            return counted, None
+            return counted, rows
         served = Model(self.spec, self.classes, self.course.candidate())
         version = max(plan.version - 1, self.ordered_since)
         numbers, items = [n for n, _ in history], [item for _, item in history]

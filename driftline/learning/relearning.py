@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self
 
+import torch
+
 from driftline.learning.learner_commands import CommandedLearner
 from driftline.learning.promotion.gate import Decision
 from driftline.networks import pretrained
@@ -53,7 +55,7 @@ class RelearnedLearner(CommandedLearner):
         those of its labels that ``is_kept`` says by number and item.
         """
         for withdrawn in self.trust.take_over(live.trust, is_kept):
-            self._withdraw(withdrawn)
+            self._withdraw(torch.from_numpy(withdrawn))
         self.ordered_since = live.ordered_since if self.classes == live.classes else version
         self.mixed_since = version
         self.promotion.dismiss()

@@ -39,10 +39,10 @@ class SiftingLearner(CorrectedLearner):
             self._normalise_weights(self.trust.labellers[0])
         sifted = self.trust.sift(come, unfit, self._measured)
         for withdrawn in sifted.withdrawn:
-            self._withdraw(withdrawn)
+            self._withdraw(torch.from_numpy(withdrawn))
         if len(self.trust.numbers) > MAX_OWNERS:
             kept = (self.replay_buffer.rows.numbers, self.promotion.holdout.rows.numbers)
-            self.trust.keep_owners(torch.cat(kept))
+            self.trust.keep_owners(torch.cat(kept).numpy())
         return sifted
 
     def _measured(self, come: Records) -> MeasuredLabels:
@@ -55,7 +55,9 @@ class SiftingLearner(CorrectedLearner):
         else:
             examples = Examples.of(self.spec, items, self.class_table.ids, inputs)
             errors = gate.errors(self.served, examples, in_order=False).double().numpy()
-        return MeasuredLabels(np.array([n for n, _ in come], np.int64), points_of(inputs), targets, errors, served)
+        return MeasuredLabels(
+            np.array([n for n, _ in come], np.int64), points_of(inputs), targets, errors, served, inputs
+        )
 
     def _label_rows(self, items: Sequence[Item]) -> Floats:
         """Labels as numbers ``[rows, width]``: ids of classes, values, or 1 for the classes of a row, else 0."""

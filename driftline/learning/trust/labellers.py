@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from driftline.learning.stateful import State, Stateful
 from driftline.learning.trust.labeller import Labeller
@@ -30,12 +31,12 @@ class Labellers(Stateful):
     """
 
     STATE = ("labellers", "numbers", "owners", "shares")
-    DERIVED = ("recipe", "_places")
+    DERIVED: ClassVar[tuple[str, ...]] = ("recipe", "_places")
 
     def __init__(self, recipe: LabellerTrust) -> None:
         self.recipe = recipe
         self.labellers: list[Labeller] = []
-        self.numbers = self.owners = torch.zeros(0, dtype=torch.int64)
+        self.numbers = self.owners = np.zeros(0, np.int64)
         self.shares: deque[list[float]] = deque(maxlen=SHARE_WINDOW)
         self._places: dict[tuple[str, str | None], int] = {}
 
@@ -70,11 +71,10 @@ class Labellers(Stateful):
                 found.append(item if weight == item.weight else msgspec.structs.replace(item, weight=weight))
         return found
 
-    def keep_owners(self, present: Tensor) -> None:
+    def keep_owners(self, present: NDArray[np.int64]) -> None:
         """Forgets whose labels are that are old and kept nowhere; ``present`` are the numbers of those that are kept."""
-        stays = torch.isin(self.numbers, present) | (
-            torch.arange(len(self.numbers)) >= len(self.numbers) - SHARE_WINDOW
-        )
+        stays = np.isin(self.numbers, present)
+        stays[-SHARE_WINDOW:] = True
         self.numbers, self.owners = self.numbers[stays], self.owners[stays]
 
     def shown(self) -> list[dict[str, Any]]:
@@ -110,13 +110,13 @@ class Labellers(Stateful):
             self.labellers.append(Labeller(*key))
         return self._places[key]
 
-    def _numbers_of(self, place: int) -> Tensor:
-        return self.numbers[self.owners == place]
+    def _numbers_of(self, place: int) -> NDArray[np.int64]:
+        return np.asarray(self.numbers[self.owners == place])
 
     def _note(self, numbers: Sequence[int], owners: Sequence[int]) -> None:
         """Notes whose labels are that are about to be learned."""
-        self.numbers = torch.cat([self.numbers, torch.tensor(numbers, dtype=torch.int64)])
-        self.owners = torch.cat([self.owners, torch.tensor(owners, dtype=torch.int64)])
+        self.numbers = np.concatenate([self.numbers, np.array(numbers, np.int64)])
+        self.owners = np.concatenate([self.owners, np.array(owners, np.int64)])
 
     def _weighed(self, item: Item, place: int) -> Item:
         """An item with the weight that it has beside those of others."""
@@ -134,9 +134,14 @@ class Labellers(Stateful):
         return min(1.0, cap / (1 - cap) * others / own) if own and others else 1.0
 
     def packed(self, name: str) -> Any:
-        return msgspec.to_builtins(self.labellers) if name == "labellers" else super().packed(name)
+        value = getattr(self, name)
+        if isinstance(value, np.ndarray):
+            return torch.from_numpy(value)
+        return msgspec.to_builtins(value) if name == "labellers" else super().packed(name)
 
     def restored(self, name: str, state: State) -> Any:
+        if isinstance(getattr(self, name), np.ndarray):
+            return state.tensors[name].numpy().copy()
         if name == "labellers":
             return msgspec.convert(state.data[name], list[Labeller])
         return super().restored(name, state)

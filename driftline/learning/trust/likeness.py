@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from driftline.learning.stateful import State, Stateful
-from driftline.networks.kernels.labellers import nearest_of_each, newest_of_each
+from driftline.networks.kernels.labellers import in_units, nearest_of_each, newest_of_each
 from driftline.spec.row_layout import CATEGORIES, STATISTICS, TEXTS
 
 Floats = NDArray[np.float64]
@@ -90,9 +90,9 @@ class ReferenceRows(Stateful):
 
     def __init__(self, size: int = 1000) -> None:
         self.size = size
-        none = torch.zeros(0, dtype=torch.float64)
-        self.points = self.targets = torch.zeros((0, 0), dtype=torch.float64)
-        self.owners = self.numbers = torch.zeros(0, dtype=torch.int64)
+        none = np.zeros(0)
+        self.points = self.targets = np.zeros((0, 0))
+        self.owners = self.numbers = np.zeros(0, np.int64)
         self.gaps = self.distances = self.errors = self.contradicts = none
         self.center = self.spread = none
         self.added = 0
@@ -110,46 +110,40 @@ class ReferenceRows(Stateful):
     def nearest(self, points: Floats) -> Nearest:
         """What is nearest to each row of ``points`` ``[rows, dimensions]``."""
         rows, norms = self._measured(points)
-        self._near = own, own_norms = self._near or self._measured(self.points.numpy())
-        return Nearest(*nearest_of_each(2 * rows @ own.T, norms, own_norms, self.owners.numpy()))
+        self._near = own, own_norms = self._near or self._measured(self.points)
+        return Nearest(*nearest_of_each(2 * rows @ own.T, norms, own_norms, self.owners))
 
     @property
     def like_gap(self) -> float:
         """How far rows are apart at most that are alike; nothing is while too little is known."""
-        known = self.gaps.numpy()
-        known = known[np.isfinite(known)]
+        known = self.gaps[np.isfinite(self.gaps)]
         return _quantile(known, LIKE_QUANTILE) if len(known) >= MIN_GAPS else -1.0
 
     def _measured(self, points: Floats) -> tuple[Floats, Floats]:
         """Points ``[rows, dimensions]`` in the units of features, and their squared norms ``[rows]``."""
-        scaled = points
-        if len(self.center):
-            scaled = (points - self.center.numpy()) / self.spread.numpy()
-        if not np.isfinite(scaled).all():
-            scaled = np.nan_to_num(scaled)
-        if len(self.center):
-            scaled = np.minimum(np.maximum(scaled, -FARTHEST), FARTHEST)
+        scaled = in_units(np.ascontiguousarray(points), self.center, self.spread, FARTHEST)
         return scaled, np.asarray((scaled**2).sum(1))
 
     def add(self, **columns: NDArray[Any]) -> None:
         """Takes rows in, in their order; the oldest of the labellers with the most rows go."""
         if not self.are_like(columns["points"], columns["targets"]):
             # Rows have other fields, or labels another width, than before: nothing former is like them.
-            known, self._near = {name: columns[name][:0] for name in self.COLUMNS}, None
+            self._set({name: columns[name] for name in self.COLUMNS}, None)
+            self._near = None
         else:
-            known = {name: getattr(self, name).numpy() for name in self.COLUMNS}
-        joined = {name: np.concatenate([known[name], columns[name]]) for name in self.COLUMNS}
-        if self._near is not None:
-            new = self._measured(columns["points"])
-            self._near = np.concatenate([self._near[0], new[0]]), np.concatenate([self._near[1], new[1]])
-        self._set(joined, newest_of_each(joined["owners"], self.size) if len(joined["owners"]) > self.size else None)
+            if self._near is not None:
+                new = self._measured(columns["points"])
+                self._near = np.concatenate([self._near[0], new[0]]), np.concatenate([self._near[1], new[1]])
+            self._set({name: np.concatenate([getattr(self, name), columns[name]]) for name in self.COLUMNS}, None)
+        if len(self) > self.size:
+            self._set(vars(self), newest_of_each(self.owners, self.size))
         before, self.added = self.added, self.added + len(columns["owners"])
         if before // SCALED_EVERY != self.added // SCALED_EVERY or len(self.center) != self.points.shape[1]:
             self._rescale()
 
     def _rescale(self) -> None:
         """The units of features: their median, and the mean distance from it."""
-        points = self.points.numpy()
+        points = self.points
         is_known = np.isfinite(points)
         if is_known.all() and points.size:
             center = np.median(points, 0)  # The same, and sooner found.
@@ -159,21 +153,26 @@ class ReferenceRows(Stateful):
             with np.errstate(all="ignore"):
                 center = np.nan_to_num(np.nanmedian(known, 0)) if known.shape[1] else np.zeros(0)
                 spread = np.nan_to_num(np.nanmean(np.abs(known - center), 0)) if known.shape[1] else np.zeros(0)
-        self.center = torch.from_numpy(center)
-        self.spread = torch.from_numpy(np.where(spread > 0, spread, 1.0))
+        self.center, self.spread = center, np.where(spread > 0, spread, 1.0)
         self._near = None
 
-    def leave_out(self, numbers: Tensor) -> None:
+    def leave_out(self, numbers: NDArray[np.int64]) -> None:
         """Forgets rows."""
-        columns = {name: getattr(self, name).numpy() for name in self.COLUMNS}
-        self._set(columns, np.flatnonzero(~np.isin(columns["numbers"], numbers.numpy())))
+        self._set(vars(self), np.flatnonzero(~np.isin(self.numbers, numbers)))
 
     def _set(self, columns: Mapping[str, NDArray[Any]], places: NDArray[np.int64] | None) -> None:
         """Keeps the rows of these places; None: all."""
-        for name, values in columns.items():
-            setattr(self, name, torch.from_numpy(values if places is None else values[places]))
+        for name in self.COLUMNS:
+            setattr(self, name, columns[name] if places is None else columns[name].take(places, 0))
         if places is not None and self._near is not None:
-            self._near = self._near[0][places], self._near[1][places]
+            self._near = self._near[0].take(places, 0), self._near[1].take(places)
+
+    def packed(self, name: str) -> Any:
+        value = getattr(self, name)
+        return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+    def restored(self, name: str, state: State) -> Any:
+        return state.tensors[name].numpy().copy() if name in state.tensors else super().restored(name, state)
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)

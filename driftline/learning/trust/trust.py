@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from driftline.learning.trust.comparison import (
     compare,
     differing,
     expected_rate,
+    newest_contradictions,
 )
 from driftline.learning.trust.labeller import SETTLED, Labeller, LabellerState
 from driftline.learning.trust.labellers import SHARE_WINDOW, Labellers
@@ -52,7 +53,8 @@ class Sifted:
     """What becomes of the records of a step: those that are learned, with the weights that they have; the reasons of those
     that are not, by log number; and the ids of those that are learned after all, by log number.
 
-    ``withdrawn`` are the log numbers ``[rows]`` of former labels that count no longer.
+    ``withdrawn`` are the log numbers ``[rows]`` of former labels that count no longer. ``inputs`` are the rows of those that
+    are learned and count, where these are tensors already.
     """
 
     come: Records
@@ -60,7 +62,8 @@ class Sifted:
     released: dict[int, str] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
     over: list[str] = field(default_factory=list)
-    withdrawn: list[Tensor] = field(default_factory=list)
+    withdrawn: list[NDArray[np.int64]] = field(default_factory=list)
+    inputs: dict[str, Tensor] | None = None
 
     @property
     def tells(self) -> bool:
@@ -73,6 +76,29 @@ class Sifted:
         return StepResult(alarms=self.alarms, quarantined=self.held, over=self.over, released=self.released)
 
 
+class FollowedLabel(NamedTuple):
+    """What the tests of its labeller see of a label: its log number, the error of what was served, its class, where it is one,
+    and what :class:`Compared` says.
+    """
+
+    n: int
+    error: float
+    target: float | None
+    mark: float
+    heard: float
+    local: float
+    repeated: bool
+    changed: bool
+
+
+def _followed(measured: MeasuredLabels, compared: Compared) -> Iterable[FollowedLabel]:
+    numbers, errors = measured.numbers.tolist(), measured.errors.tolist()
+    targets = measured.targets[:, 0].tolist() if measured.served is not None else [None] * len(numbers)
+    heard, local = compared.heard.tolist(), compared.local.tolist()
+    repeats = compared.repeated.tolist(), compared.changed.tolist()
+    return map(FollowedLabel, numbers, errors, targets, compared.contradicts.tolist(), heard, local, *repeats)
+
+
 class Trust(Labellers):
     """Compares labellers, and keeps the labels of those that depart.
 
@@ -81,6 +107,7 @@ class Trust(Labellers):
     """
 
     STATE = ("references", "held", "released", "is_standing")
+    DERIVED = ("_circle",)
 
     def __init__(self, recipe: LabellerTrust) -> None:
         super().__init__(recipe)
@@ -88,6 +115,7 @@ class Trust(Labellers):
         self.held: Records = []
         self.released: Records = []
         self.is_standing = False
+        self._circle: Circle | None = None
 
     def sift(self, come: Records, rejected: Sequence[Item], measure: Measure) -> Sifted:
         """Takes in the records of a step, and parts those that are learned from those that are not.
@@ -116,58 +144,63 @@ class Trust(Labellers):
         whole = [*released, *come]
         self._admit(whole, [self._place(item) for _, item in whole], sifted)
         self._settle(sifted)
+        if sifted.held or released:
+            sifted.inputs = None
         return sifted
 
     def _compare(self, come: Records, places: NDArray[np.int64], measure: Measure, sifted: Sifted) -> None:
-        measured, circle = measure(come), Circle(self.labellers)
+        measured, circle = measure(come), self._the_circle()
+        sifted.inputs = measured.inputs
         compared = compare(self.references, measured, places, circle)
         self._follow(measured, compared, places, circle)
         self._bear_out(measured, compared, places, circle)
         self._set_aside(int(measured.numbers[-1]), sifted)
+        new = {
+            "points": measured.points,
+            "targets": measured.targets,
+            "owners": places,
+            "numbers": measured.numbers,
+            "gaps": compared.gaps,
+            "distances": compared.distances,
+            "errors": measured.errors,
+            "contradicts": compared.contradicts,
+        }
         is_learned = self._are_learned(places)
-        self.references.add(
-            points=measured.points[is_learned],
-            targets=measured.targets[is_learned],
-            owners=places[is_learned],
-            numbers=measured.numbers[is_learned],
-            gaps=compared.gaps[is_learned],
-            distances=compared.distances[is_learned],
-            errors=measured.errors[is_learned],
-            contradicts=compared.contradicts[is_learned],
-        )
+        if not is_learned.all():
+            new = {name: values[is_learned] for name, values in new.items()}
+        self.references.add(**new)
+
+    def _the_circle(self) -> Circle:
+        if self._circle is None or len(self._circle.names) < len(self.labellers):
+            self._circle = Circle(self.labellers)
+        return self._circle
 
     def _follow(self, measured: MeasuredLabels, compared: Compared, places: NDArray[np.int64], circle: Circle) -> None:
         """Lets each labeller's tests follow its labels."""
-        known, is_learned = self.references, self._are_learned(places)
-        owners = np.concatenate([known.owners.numpy(), places[is_learned]])
-        marks = np.concatenate([known.contradicts.numpy(), compared.contradicts[is_learned]])
+        marks = np.where(self._are_learned(places), compared.contradicts, np.nan)
+        newest = newest_contradictions(self.references, marks, places, circle)
         rates = [each.rate if each.is_learned else None for each in self.labellers]
-        rows_of: dict[int, list[int]] = {}
-        for row, place in enumerate(places.tolist()):
-            rows_of.setdefault(place, []).append(row)
+        rows_of: dict[int, list[FollowedLabel]] = {}
+        for place, label in zip(places.tolist(), _followed(measured, compared), strict=True):
+            rows_of.setdefault(place, []).append(label)
         for place in sorted(rows_of):
             labeller = self.labellers[place]
-            expected = expected_rate(place, rates, circle, owners, marks)
-            self._follow_labeller(place, rows_of[place], expected, measured, compared)
+            expected = expected_rate(place, rates, circle, newest[place])
+            self._follow_labeller(place, rows_of[place], expected)
             rates[place] = labeller.rate if labeller.is_learned else None
 
-    def _follow_labeller(
-        self, place: int, rows: Sequence[int], expected: float, measured: MeasuredLabels, compared: Compared
-    ) -> None:
+    def _follow_labeller(self, place: int, labels: Sequence[FollowedLabel], expected: float) -> None:
         labeller = self.labellers[place]
-        changes = self._rate_of_changes(place) if compared.repeated[rows].any() else None
-        for row in rows:
-            n = int(measured.numbers[row])
+        changes = self._rate_of_changes(place) if any(label.repeated for label in labels) else None
+        for n, error, target, mark, heard, local, repeated, changed in labels:
             labeller.scored += 1
-            labeller.errors += float(measured.errors[row])
-            if measured.served is not None:
-                labeller.follow_class(float(measured.targets[row, 0]))
-            if compared.repeated[row]:
-                labeller.repeat(n, bool(compared.changed[row]), changes)
-            mark = float(compared.contradicts[row])
+            labeller.errors += error
+            if target is not None:
+                labeller.follow_class(target)
+            if repeated:
+                labeller.repeat(n, changed, changes)
             if mark == mark and expected == expected:
-                near = SHRINKAGE * expected + float(compared.local[row])
-                labeller.compare(n, mark, near / (SHRINKAGE + float(compared.heard[row])))
+                labeller.compare(n, mark, (SHRINKAGE * expected + local) / (SHRINKAGE + heard))
 
     def _are_learned(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.array([each.is_learned for each in self.labellers])[places]
@@ -179,12 +212,12 @@ class Trust(Labellers):
         if not any(each.state == "on hold" for each in self.labellers):
             return
         rows, are_classes = self.references, measured.served is not None
-        of_rows = differing(rows, rows.distances.numpy(), are_classes)
+        of_rows = differing(rows, rows.distances, are_classes)
         of_new = differing(rows, compared.distances, are_classes)
         for place, labeller in enumerate(self.labellers):
             if labeller.state != "on hold":
                 continue
-            is_known = circle.others(place, rows.owners.numpy()) & np.isfinite(rows.distances.numpy())
+            is_known = circle.others(place, rows.owners) & np.isfinite(rows.distances)
             if is_known.sum() >= MIN_POOLED:
                 expected = float(of_rows[is_known][-SHARE_WINDOW // 10 :].mean())
                 own = (places == place) & np.isfinite(compared.distances)
@@ -270,7 +303,7 @@ class Trust(Labellers):
         for labeller in self.labellers:
             labeller.excess = []
 
-    def take_over(self, live: Self, is_kept: Callable[[int, Item], bool]) -> list[Tensor]:
+    def take_over(self, live: Self, is_kept: Callable[[int, Item], bool]) -> list[NDArray[np.int64]]:
         """Takes over from a live learner, whose log was learned again here, who is set aside or trusted, and the labels that
         are kept of them, as far as ``is_kept`` says so of a label by number and item.
 
@@ -284,7 +317,7 @@ class Trust(Labellers):
                 self._release(self.labellers[place], each.state)
             elif not each.is_learned:
                 own = self._numbers_of(place)
-                withdrawn.append(own[torch.tensor([each.is_set_aside(n) for n in own.tolist()], dtype=torch.bool)])
+                withdrawn.append(own[np.array([each.is_set_aside(n) for n in own.tolist()], np.bool_)])
                 self.references.leave_out(withdrawn[-1])
                 self.labellers[place] = copy.deepcopy(each)
         self.held = [pair for pair in live.held if is_kept(*pair)]

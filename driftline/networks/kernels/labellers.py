@@ -59,22 +59,45 @@ def newest_of_each(owners: Any, size: int) -> Any:
     return np.flatnonzero(stays)
 
 
-@kernel(I1, I1, INT, D1, INT)
-def newest_marks(owners: Any, groups: Any, owner: int, marks: Any, most: int) -> Any:
-    """How many of the newest ``marks`` ``[rows]``, of labellers of another group than ``owner``, there are, and their sum.
+@kernel(I1, D1, I1, D1, I1, INT)
+def newest_marks(known: Any, known_marks: Any, owners: Any, marks: Any, groups: Any, most: int) -> Any:
+    """For each labeller, how many of the newest marks of labellers of other groups there are, and their sum.
 
     Args:
-        owners: whose each mark is ``[rows]``; ``groups`` ``[labellers]`` are those of labellers.
-        most: so many are looked at, at most; marks that are NaN are passed over.
+        known: whose each known mark is ``[known]``, from the oldest to the newest; ``known_marks`` ``[known]`` are these, NaN
+            where there is none.
+        owners: the same of the marks ``[rows]`` that have come since.
+        groups: the group of each labeller ``[labellers]``.
+        most: so many are looked at, at most.
     """
-    count, total = 0, 0.0
-    for i in range(len(owners) - 1, -1, -1):
-        if count == most:
-            break
-        if groups[owners[i]] != groups[owner] and np.isfinite(marks[i]):
-            count += 1
-            total += marks[i]
-    return count, total
+    counts, totals = np.zeros(len(groups), np.int64), np.zeros(len(groups))
+    for labeller in range(len(groups)):
+        for i in range(len(owners) + len(known) - 1, -1, -1):
+            if counts[labeller] == most:
+                break
+            is_new = i >= len(known)
+            owner = owners[i - len(known)] if is_new else known[i]
+            mark = marks[i - len(known)] if is_new else known_marks[i]
+            if groups[owner] != groups[labeller] and np.isfinite(mark):
+                counts[labeller] += 1
+                totals[labeller] += mark
+    return counts, totals
+
+
+@kernel(D2, D1, D1, DOUBLE)
+def in_units(points: Any, center: Any, spread: Any, farthest: float) -> Any:
+    """Points ``[rows, dimensions]`` in the units of features, ``farthest`` at most, and 0 where they are no numbers.
+
+    Args:
+        center: what is 0 ``[dimensions]``; ``spread`` ``[dimensions]`` is the unit.
+    """
+    scaled = np.zeros(points.shape)
+    for row in range(points.shape[0]):
+        for column in range(points.shape[1]):
+            value = (points[row, column] - center[column]) / spread[column]
+            if not np.isnan(value):
+                scaled[row, column] = min(max(value, -farthest), farthest)
+    return scaled
 
 
 @kernel(I1, I1, I1, D1, I2, D2, DOUBLE, D1)
@@ -112,3 +135,38 @@ def like_rows(
                 heard[row] += 1
                 local[row] += marks[place]
     return said, heard, local, nearest, own
+
+
+@kernel(D2, I2, D2, D1, D1)
+def classes_of_others(voices: Any, places: Any, targets: Any, served: Any, labels: Any) -> Any:
+    """Whether labels contradict the class that was served, where more of the others say that than any other one.
+
+    Args:
+        voices: how much each of the others says ``[rows, labellers]``, and ``places`` ``[rows, labellers]`` where.
+        targets: the classes of rows that are known ``[known, 1]``.
+        served: those that were served ``[rows]``, NaN where there was none; ``labels`` ``[rows]`` are those that have come.
+
+    Returns:
+        1 where a label contradicts, else 0, NaN where that cannot be said ``[rows]``; and the share of the others who say
+        another class than the label ``[rows]``.
+    """
+    contradicts, distances = np.full(len(labels), np.nan), np.zeros(len(labels))
+    for row in range(len(labels)):
+        total, of_others, of_served, of_another = 0.0, 0.0, 0.0, 0.0
+        for column in range(voices.shape[1]):
+            said, voice = targets[places[row, column], 0], voices[row, column]
+            total += voice
+            if said != labels[row]:
+                of_others += voice
+            if said == served[row]:
+                of_served += voice
+            elif voice > 0:
+                support = 0.0
+                for other in range(voices.shape[1]):
+                    if targets[places[row, other], 0] == said:
+                        support += voices[row, other]
+                of_another = max(of_another, support)
+        if of_served > of_another:
+            contradicts[row] = 1.0 if served[row] != labels[row] else 0.0
+        distances[row] = of_others / total
+    return contradicts, distances

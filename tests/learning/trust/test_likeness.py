@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from driftline.learning.trust.comparison import Circle, MeasuredLabels, compare
 from driftline.learning.trust.labeller import Labeller
@@ -34,9 +33,9 @@ def test_rows_stay_by_labeller_and_what_is_nearest_is_found_whatever_came_and_we
     random = np.random.default_rng(seed)
     rows = ReferenceRows(SIZE)
     for step in range(40):
-        before = rows.numbers.numpy(), rows.owners.numpy()
+        before = rows.numbers, rows.owners
         added(rows, random, int(random.integers(1, 12)), 3 if step < 30 else 4)
-        numbers, owners = rows.numbers.numpy(), rows.owners.numpy()
+        numbers, owners = rows.numbers, rows.owners
         assert len(rows) <= SIZE and (np.diff(numbers) > 0).all()
         counts = np.bincount(owners)
         for number, owner in zip(*before, strict=True):
@@ -44,16 +43,16 @@ def test_rows_stay_by_labeller_and_what_is_nearest_is_found_whatever_came_and_we
                 assert counts[owner] >= counts.max() - 1, "the oldest of those with the most rows go"
                 assert number < numbers[owners == owner].min()
         if step % 7 == 3:
-            rows.leave_out(torch.from_numpy(random.choice(numbers, 3)))
+            rows.leave_out(random.choice(numbers, 3))
         asked = random.normal(size=(5, rows.points.shape[1]))
-        found, (points, _) = rows.nearest(asked), rows._measured(rows.points.numpy())
+        found, (points, _) = rows.nearest(asked), rows._measured(rows.points)
         far = np.sqrt(((rows._measured(asked)[0][:, None] - points[None]) ** 2).sum(2))
-        owners = rows.owners.numpy()
+        owners = rows.owners
         assert found.owners.tolist() == sorted(set(owners.tolist()))
         for column, owner in enumerate(found.owners):
             assert (owners[found.places[:, column]] == owner).all()
             np.testing.assert_allclose(found.gaps[:, column], far[:, owners == owner].min(1), atol=1e-6)
-        known = rows.gaps.numpy()[np.isfinite(rows.gaps.numpy())]
+        known = rows.gaps[np.isfinite(rows.gaps)]
         assert rows.like_gap == (np.quantile(known, LIKE_QUANTILE) if len(known) >= MIN_GAPS else -1)
 
 
@@ -66,13 +65,13 @@ def test_labels_are_compared_with_those_of_others_on_like_rows_alone(callers: in
     own = random.choice(len(rows), 20)
     measured = MeasuredLabels(
         np.arange(20),
-        rows.points.numpy()[own],
+        rows.points[own],
         random.integers(3, size=(20, 1)).astype(np.float64),
         np.zeros(20),
         random.integers(3, size=20).astype(np.float64),
     )
     found, nearest = compare(rows, measured, owners, circle), rows.nearest(measured.points)
-    marks, targets = rows.contradicts.numpy(), rows.targets.numpy()[:, 0]
+    marks, targets = rows.contradicts, rows.targets[:, 0]
     for row, owner in enumerate(owners):
         others = [column for column, each in enumerate(nearest.owners) if circle.groups[each] != circle.groups[owner]]
         assert found.gaps[row] == min(nearest.gaps[row, others])
