@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,15 +17,42 @@ KIND = "wrong_only"
 """What the alarm is called."""
 MIN_KNOWN = 30
 STANDARD_ERRORS = 2.0
+NEAR_SHARE = 0.25
+"""So many errors are below half of their median at least, where none is as frequent as a small one."""
+
+
+@dataclass(frozen=True)
+class Wrongness:
+    """What is a wrong answer: one whose error is ``from_error`` at least; and how often answers are wrong, at most."""
+
+    from_error: float
+    at_most: float
+
+    @classmethod
+    def of_classes(cls, largest_share: float) -> Wrongness:
+        """Any other class; ``largest_share`` is that of the most frequent one."""
+        return cls(1.0, 1 - largest_share / 2)
+
+    @classmethod
+    def of_values(cls, errors: Sequence[float]) -> Wrongness | None:
+        """A value that is farther off than half the median of the newest ``errors``; None while these are too few."""
+        return cls(statistics.median(errors) / 2, 1 - NEAR_SHARE) if len(errors) >= MIN_KNOWN else None
+
+    def of(self, errors: Sequence[float]) -> list[float]:
+        """Of each error 1 where it is that of a wrong answer, else 0."""
+        return [float(error >= self.from_error) for error in errors]
 
 
 class LabelSelection(Stateful):
-    """Follows whether answers that are labelled are right less often than half the share of the most frequent label.
+    """Follows whether answers that are labelled are wrong more often than with honest labels of a model that learns.
 
-    Always answering that label would be right twice as often. A model may err so for a while after a drift, but not once it
-    has learned what is so now. So what counts are answers by versions that have learned ``taught_after`` labels since errors
-    began to be so many, or since the last drift alarm; and it must be right about the labels that it has learned since, more
-    often than one answer would be: a model that has learned nothing is bad, and its labels may be those of all answers.
+    Of classes that is where they are right less often than half the share of the most frequent label: always to answer that
+    would be right twice as often. Of a value it is where fewer than a quarter of the errors are below half of their median:
+    where no error is as frequent as a small one, as of any distribution with one peak at 0, at least a quarter is
+    (:class:`Wrongness`). A model may err so for a while after a drift, but not once it has learned what is so now. So what
+    counts are answers by versions that have learned ``taught_after`` labels since errors began to be so many, or since the last
+    drift alarm; and it must be right about the labels that it has learned since, more often than one answer would be: a model
+    that has learned nothing is bad, and its labels may be those of all answers.
 
     ``rise`` bets on all answers, and says since which record they are so bad, or, where it ``follows_drift``, since which
     after the alarm; ``taught`` labels have come since, and from version ``counted_from`` on answers count, which ``bet`` bets
@@ -49,14 +79,13 @@ class LabelSelection(Stateful):
             self.begin_again()
             self.follows_drift = True
 
-    def update(self, n: int, is_right: bool, version: int, most: float, next_version: int) -> None:
+    def update(self, n: int, is_right: bool, version: int, expected: float, next_version: int) -> None:
         """Takes in whether the answer of ``version`` that label ``n`` is about was right.
 
         Args:
-            most: the share of the most frequent label among the newest.
+            expected: how often answers are wrong at most.
             next_version: the first one that may have learned this label.
         """
-        expected = 1 - most / 2
         self.rise.update(n, float(not is_right), expected)
         if self.rise.is_at_its_beginning:
             self.begin_again()
@@ -84,7 +113,7 @@ class LabelSelection(Stateful):
 
         Args:
             known: how many labels since are known, of which what is served now is ``right`` about so many.
-            most: how many of them are of the most frequent class.
+            most: about how many of them one answer alone would be right, as of the most frequent class.
         """
         by_chance = most + STANDARD_ERRORS * math.sqrt(most * (known - most) / max(1, known))
         if known < MIN_KNOWN or right <= by_chance:

@@ -20,8 +20,9 @@ from driftline.learning.monitoring.drift import drift_detector
 from driftline.learning.monitoring.forgetting import Forgetting
 from driftline.learning.monitoring.input_drift import InputDriftMonitor
 from driftline.learning.monitoring.label_selection import KIND as WRONG_ONLY
-from driftline.learning.monitoring.label_selection import LabelSelection
+from driftline.learning.monitoring.label_selection import NEAR_SHARE, LabelSelection, Wrongness
 from driftline.learning.monitoring.prequential import Prequential
+from driftline.learning.monitoring.running_metrics import ScoredPrediction
 from driftline.learning.monitoring.scoring import Scored
 from driftline.learning.promotion import gate
 from driftline.learning.replay.recent import RecentWindow
@@ -141,7 +142,7 @@ class Monitor(Stateful):
         divisors = None if unit is None else divisor(unit).numpy()
         rows = self.prequential.scores([(n, item) for n, item, _ in answered], places, divisors)
         alarms, scored = [], []
-        most = self.prequential.largest_share if WRONG_ONLY not in self.standing else None
+        wrongness = self._wrongness() if WRONG_ONLY not in self.standing else None
         for (n, item, version), row in zip(answered, rows, strict=True):
             if item.route != "live":
                 continue
@@ -151,8 +152,9 @@ class Monitor(Stateful):
                 scored = []
                 alarms.append(self._drift(n))
                 self.label_selection.on_drift()
-            elif most is not None:
-                self.label_selection.update(n, not row.error, version, most, next_version)
+            elif wrongness is not None:
+                is_right = row.error < wrongness.from_error
+                self.label_selection.update(n, is_right, version, wrongness.at_most, next_version)
         self.prequential.add(scored)
         return [(item, row) for (_, item, _), row in zip(answered, rows, strict=True)], alarms
 
@@ -207,15 +209,30 @@ class Monitor(Stateful):
         selection, since = self.label_selection, self.label_selection.since
         if since is None:
             return []
+        wrongness = self._wrongness()
+        assert wrongness is not None
         known = known_since(since)
-        right = len(known) - int(gate.errors(served, known, in_order=False).sum())
-        most = int(torch.unique(known.targets, return_counts=True)[1].max()) if len(known) else 0
-        message, error = selection.message(len(known), right, most), selection.error
+        wrong = wrongness.of(gate.errors(served, known, in_order=False).tolist())
+        most = round(NEAR_SHARE * len(known))
+        if self.prequential.has_one_class:
+            most = int(torch.unique(known.targets, return_counts=True)[1].max()) if len(known) else 0
+        message, error = selection.message(len(known), len(known) - round(sum(wrong)), most), selection.error
         selection.begin_again()
-        at_most = 1 - (self.prequential.largest_share or 0.0) / 2
-        return (
-            [] if message is None else [Alarm(WRONG_ONLY, live.numbers[-1], message, since, before=at_most, now=error)]
-        )
+        if message is None:
+            return []
+        return [Alarm(WRONG_ONLY, live.numbers[-1], message, since, before=wrongness.at_most, now=error)]
+
+    def _wrongness(self) -> Wrongness | None:
+        """What is a wrong answer by now; None where that is not known: of several values or classes a row, it is not."""
+        if self.prequential.has_one_class:
+            share = self.prequential.largest_share
+            return Wrongness.of_classes(share) if share is not None else None
+        if self.prequential.scored_kind is not ScoredPrediction:
+            return None
+        return Wrongness.of_values([row.error for row in self._newest()])
+
+    def _newest(self) -> list[Scored]:
+        return list(islice(reversed(self.prequential.window), self.settled_labels))
 
     def keep(self, alarms: Sequence[Alarm]) -> None:
         """Keeps the newest alarms."""
@@ -235,10 +252,12 @@ class Monitor(Stateful):
         alarm = next((alarm for alarm in reversed(self.alarms) if alarm.kind == kind), None)
         if alarm is None or alarm.before is None:
             return True
-        newest = list(islice(reversed(self.prequential.window), self.settled_labels))
+        newest = self._newest()
         if len(newest) < self.settled_labels or newest[-1].n <= alarm.at:
             return False
         errors = [row.error for row in newest]
+        if kind == WRONG_ONLY and (wrongness := self._wrongness()) is not None:
+            errors = wrongness.of(errors)
         chance = SETTLED_STANDARD_ERRORS * statistics.stdev(errors) / math.sqrt(len(errors))
         return bool(statistics.fmean(errors) <= alarm.before + chance)
 

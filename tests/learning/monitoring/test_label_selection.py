@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from driftline.learning.monitoring.label_selection import KIND, LabelSelection
 from driftline.learning.stateful import State
-from driftline.records import Plan
+from driftline.records import Answer, Plan
 from tests.learning.conftest import answered, assert_same, item, learner, restored, world
 
 QUICK = {"strategy": "replay", "optimizer": {"name": "adamw", "learning_rate": 0.02}}
@@ -15,7 +16,7 @@ QUICK = {"strategy": "replay", "optimizer": {"name": "adamw", "learning_rate": 0
 def follow(selection: LabelSelection, rights: list[bool], first: int = 1, served_after: int = 0) -> None:
     """Takes in labels of two classes, each learned by the next version; answers are by that of ``served_after`` labels ago."""
     for n, is_right in enumerate(rights, first):
-        selection.update(n, is_right, max(1, n - served_after), 0.5, n + 1)
+        selection.update(n, is_right, max(1, n - served_after), 0.75, n + 1)
 
 
 def test_labels_for_wrong_answers_alone_are_an_alarm_that_ends_with_them() -> None:
@@ -36,6 +37,25 @@ def test_labels_for_wrong_answers_alone_are_an_alarm_that_ends_with_them() -> No
     rest = answered(world(128, 288), is_right=True)
     results = [one.learn(rest[at : at + 16], range(289 + at, 305 + at), Plan(updates=1)) for at in range(0, 128, 16)]
     assert [kind for result in results for kind in result.over] == [KIND]
+
+
+@pytest.mark.parametrize("is_loop", [True, False])
+def test_labels_for_values_that_are_far_off_alone_are_an_alarm_and_those_of_all_are_none(is_loop: bool) -> None:
+    one, random = learner(task="regression", classes=None, recipe=QUICK), np.random.default_rng(3)
+    rows = random.normal(size=(320, 4)).astype(np.float32)
+    errors = random.normal(size=320)
+    errors = np.where(np.abs(errors) < 1.5, np.sign(errors) * (1.5 + random.random(320)), errors) if is_loop else errors
+    items = [
+        item(row, float(row[0]), f"i{n}", answer=Answer(1 + n // 16, None, np.float32(row[0] + error).tobytes()))
+        for n, (row, error) in enumerate(zip(rows, errors, strict=True))
+    ]
+    alarms = []
+    for start in range(0, len(items), 16):
+        alarms += one.learn(
+            items[start : start + 16], range(start + 1, start + 17), Plan(updates=4, publish=True)
+        ).alarms
+    assert [alarm.kind for alarm in alarms] == ([KIND] if is_loop else [])
+    assert one.monitor.standing == ({KIND} if is_loop else set())
 
 
 def test_a_step_that_is_repeated_raises_the_same_alarm() -> None:
