@@ -97,8 +97,7 @@ class Learner(RelearnedLearner):
             if sifted.held and not sifted.come:
                 return StepResult(rejected=rejected).joined(sifted.result)
             come, corrections = parted(sifted.come)
-            rows = sifted.inputs if len(come) == len(sifted.come) else None
-            labelled_batch = self._labelled_batch(*self._known(come, plan, rows))
+            labelled_batch = self._labelled_batch(*self._known(come, plan, sifted.rows_of(come)))
             if come and not corrections and not len(labelled_batch) and not any(item.weight for _, item in come):
                 # What counts nothing changes nothing: nor does it have former labels replayed.
                 return StepResult(rejected=rejected)
@@ -129,8 +128,7 @@ class Learner(RelearnedLearner):
         """Of the records that have come, and of those whose labels were late, the ones whose labels count and are known now.
 
         What is imported is answered first, by what has been learned so far: live, it would have been served by then. Where that
-        is all, as most often, its rows as tensors are given with it; ``rows`` are those of the records that have come and
-        count, where somebody has asked for them before.
+        is all, as most often, its rows as tensors are given with it, or ``rows``, where these were known before.
         """
         counted = [(n, item) for n, item in come if item.weight > 0]
         history = [(n, item) for n, item in counted if is_history(item)]

@@ -33,6 +33,8 @@ from driftline.records import Item
 from driftline.spec import ModelSpec
 
 SETTLED_STANDARD_ERRORS = 2.0
+NEWEST_ERRORS = 100
+"""So many say how far off values are by now."""
 
 ServedRow: TypeAlias = tuple[Item, Scored]
 """An item that brings an answer, and how good that was."""
@@ -142,7 +144,7 @@ class Monitor(Stateful):
         divisors = None if unit is None else divisor(unit).numpy()
         rows = self.prequential.scores([(n, item) for n, item, _ in answered], places, divisors)
         alarms, scored = [], []
-        wrongness = self._wrongness() if WRONG_ONLY not in self.standing else None
+        wrongness = _wrongness(self.prequential) if WRONG_ONLY not in self.standing else None
         for (n, item, version), row in zip(answered, rows, strict=True):
             if item.route != "live":
                 continue
@@ -209,7 +211,7 @@ class Monitor(Stateful):
         selection, since = self.label_selection, self.label_selection.since
         if since is None:
             return []
-        wrongness = self._wrongness()
+        wrongness = _wrongness(self.prequential)
         assert wrongness is not None
         known = known_since(since)
         wrong = wrongness.of(gate.errors(served, known, in_order=False).tolist())
@@ -221,18 +223,6 @@ class Monitor(Stateful):
         if message is None:
             return []
         return [Alarm(WRONG_ONLY, live.numbers[-1], message, since, before=wrongness.at_most, now=error)]
-
-    def _wrongness(self) -> Wrongness | None:
-        """What is a wrong answer by now; None where that is not known: of several values or classes a row, it is not."""
-        if self.prequential.has_one_class:
-            share = self.prequential.largest_share
-            return Wrongness.of_classes(share) if share is not None else None
-        if self.prequential.scored_kind is not ScoredPrediction:
-            return None
-        return Wrongness.of_values([row.error for row in self._newest()])
-
-    def _newest(self) -> list[Scored]:
-        return list(islice(reversed(self.prequential.window), self.settled_labels))
 
     def keep(self, alarms: Sequence[Alarm]) -> None:
         """Keeps the newest alarms."""
@@ -252,11 +242,11 @@ class Monitor(Stateful):
         alarm = next((alarm for alarm in reversed(self.alarms) if alarm.kind == kind), None)
         if alarm is None or alarm.before is None:
             return True
-        newest = self._newest()
+        newest = list(islice(reversed(self.prequential.window), self.settled_labels))
         if len(newest) < self.settled_labels or newest[-1].n <= alarm.at:
             return False
         errors = [row.error for row in newest]
-        if kind == WRONG_ONLY and (wrongness := self._wrongness()) is not None:
+        if kind == WRONG_ONLY and (wrongness := _wrongness(self.prequential)) is not None:
             errors = wrongness.of(errors)
         chance = SETTLED_STANDARD_ERRORS * statistics.stdev(errors) / math.sqrt(len(errors))
         return bool(statistics.fmean(errors) <= alarm.before + chance)
@@ -323,6 +313,16 @@ class Monitor(Stateful):
         if name == "label_selection" and name not in state.data:
             return self.label_selection
         return super().restored(name, state)
+
+
+def _wrongness(prequential: Prequential) -> Wrongness | None:
+    """What is a wrong answer by now; None where that is not known: of several values or classes a row, it is not."""
+    if prequential.has_one_class:
+        share = prequential.largest_share
+        return Wrongness.of_classes(share) if share is not None else None
+    if prequential.scored_kind is not ScoredPrediction:
+        return None
+    return Wrongness.of_values([row.error for row in islice(reversed(prequential.window), NEWEST_ERRORS)])
 
 
 def _is_known(item: Item, index_of: Mapping[tuple[type, object], int]) -> bool:

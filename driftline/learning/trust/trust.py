@@ -53,8 +53,8 @@ class Sifted:
     """What becomes of the records of a step: those that are learned, with the weights that they have; the reasons of those
     that are not, by log number; and the ids of those that are learned after all, by log number.
 
-    ``withdrawn`` are the log numbers ``[rows]`` of former labels that count no longer. ``inputs`` are the rows of those that
-    are learned and count, where these are tensors already.
+    ``withdrawn`` are the log numbers ``[rows]`` of former labels that count no longer. ``inputs`` are the rows of all
+    that came and count, where these are tensors already.
     """
 
     come: Records
@@ -64,6 +64,10 @@ class Sifted:
     over: list[str] = field(default_factory=list)
     withdrawn: list[NDArray[np.int64]] = field(default_factory=list)
     inputs: dict[str, Tensor] | None = None
+
+    def rows_of(self, come: Records) -> dict[str, Tensor] | None:
+        """The rows of these as tensors, where they are known and all that is learned: a correction with its label is not."""
+        return self.inputs if len(come) == len(self.come) and not self.held and not self.released else None
 
     @property
     def tells(self) -> bool:
@@ -144,8 +148,6 @@ class Trust(Labellers):
         whole = [*released, *come]
         self._admit(whole, [self._place(item) for _, item in whole], sifted)
         self._settle(sifted)
-        if sifted.held or released:
-            sifted.inputs = None
         return sifted
 
     def _compare(self, come: Records, places: NDArray[np.int64], measure: Measure, sifted: Sifted) -> None:
