@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -14,7 +15,16 @@ from driftline.api.endpoint import FORM
 from driftline.api.endpoints import ENDPOINTS
 from driftline.api.scopes import ANYONE, default_scopes
 from driftline.api_keys import Key, KeyStore
-from driftline.errors import DriftlineError, Forbidden, TooLarge, Unauthorized, UnsupportedMedia
+from driftline.errors import (
+    ConfigurationError,
+    CorruptData,
+    DriftlineError,
+    Forbidden,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMedia,
+)
 from driftline.processes.plan import is_loopback
 from driftline.store.owners import EVERYTHING, Access
 
@@ -23,6 +33,8 @@ from .charges import Charges
 from .identity_tokens import IdentityTokens
 from .refused_calls import RefusedCalls
 from .responses import error_content, send_content
+
+logger = logging.getLogger("driftline.keys")
 
 T = TypeVar("T")
 
@@ -103,6 +115,7 @@ class Gatekeeper:
         self.is_public = is_public
         self.max_body_bytes = max_body_bytes
         self.max_weights_bytes = max_weights_bytes
+        self._told = ""
         self.least_limit = min(WITHOUT_BODY_BYTES, max_body_bytes, max_weights_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,10 +133,10 @@ class Gatekeeper:
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raises the error that says why a call is refused."""
         host = headers.get(b"host", b"")
-        if self.is_public or self.keys.is_required or self.tokens is not None:
-            self._check_key(scope, headers)
-        elif not _is_this_machine(host):
-            raise Forbidden("without API keys only this machine may call", code="wrong_host", field="Host")
+        try:
+            self._check_caller(scope, headers, host)
+        except (ConfigurationError, CorruptData) as error:
+            raise self._unreadable(error) from None
         if b"origin" in headers:
             page = headers[b"origin"].decode("latin-1")
             if page.partition("://")[2] != host.decode("latin-1"):
@@ -133,6 +146,19 @@ class Gatekeeper:
             self._check_body(scope, headers, length)
         if self.charges.limits:
             self.charges.take(caller_of(scope), "requests", 1)
+
+    def _check_caller(self, scope: Scope, headers: Mapping[bytes, bytes], host: bytes) -> None:
+        if self.is_public or self.keys.is_required or self.tokens is not None:
+            self._check_key(scope, headers)
+        elif not _is_this_machine(host):
+            raise Forbidden("without API keys only this machine may call", code="wrong_host", field="Host")
+
+    def _unreadable(self, error: DriftlineError) -> Unavailable:
+        """Where the keys cannot be read nobody may call; the log alone, and no caller, is told of the file and why."""
+        if error.message != self._told:
+            self._told = error.message
+            logger.error("no call is let in: %s", error.message)
+        return Unavailable("the API keys cannot be read; the log says why", code="keys_unreadable", retry_after=1)
 
     def _check_body(self, scope: Scope, headers: Mapping[bytes, bytes], length: bytes) -> None:
         kind = content_type(headers)

@@ -165,7 +165,8 @@ def running_url(data_dir: Path) -> str | None:
 
 def _write_url(folder: Path, url: str) -> None:
     aside = folder / f".{URL_FILE}"
-    aside.write_text(f"{url}\n")
+    with open(aside, "w", opener=private.owner_alone) as file:
+        file.write(f"{url}\n")
     aside.replace(folder / URL_FILE)
 
 

@@ -53,6 +53,21 @@ async def test_no_call_is_made_for_a_model_that_the_key_is_not_for(start: Any, e
     assert answer.status_code == 403 and ("wrong_model" in str(text) or "this key is for" in str(text))
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"keys": [{"scopes": ["root"]}]}'])
+async def test_keys_that_cannot_be_read_let_nobody_in_and_are_no_fault_of_the_server(start: Any, content: str) -> None:
+    client: AppClient = await start()
+    headers, path = key(client, "admin"), client.services.keys.path
+    kept = path.read_text()
+    path.write_text(content)
+    for sent in ({}, headers, {"authorization": "Bearer a.b"}):
+        answer = await client.get("/v1/models", headers=sent)
+        assert (answer.status_code, code(answer)) == (503, "keys_unreadable")
+        assert str(path) not in answer.text and path.name not in answer.text
+    assert (await client.get("/livez")).status_code == 200
+    path.write_text(kept)
+    assert (await client.get("/v1/models", headers=headers)).status_code == 200
+
+
 async def test_a_key_sees_its_own_models_alone(client: AppClient) -> None:
     headers = key(client, "admin", models=("team-a-*",), name="team a")
     everything = key(client, "admin")

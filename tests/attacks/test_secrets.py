@@ -58,6 +58,7 @@ def an_embedded_store(folder: Path) -> None:
     with Guard() as guard:
         server = EmbeddedServer(folder, guard)
         server.start()
+        assert others_may(folder) == [], "also while it runs"
         server.stop()
     assert {path.name for path in (folder / "valkey").iterdir()} >= {"lock", "valkey.log", "appendonlydir"}
 
