@@ -4,8 +4,8 @@ python -m benchmarks.tenants
 
 One key predicts a row at a time, alone and beside eight connections of another key that send many rows a call, in turns, on a
 whole instance over 127.0.0.1. Each flood has a process of its own, at a lower priority: what makes the calls takes no processor
-from what answers them. Times are in milliseconds; a multiple is of the p99 just before, alone. *Work* is the processor time that the
-serving process took between call and answer, for whomever: what a call waits for, whatever else the machine does.
+from what answers them. Times are in milliseconds; a multiple is of the p99 just before, alone. *Work* is the processor time
+that the serving process took between call and answer, for whomever: what a call waits for, whatever else the machine does.
 """
 
 from __future__ import annotations
