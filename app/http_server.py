@@ -18,7 +18,6 @@ from .body_limits import WITHOUT_BODY_BYTES, body_limit
 from .connection_account import AccountedConnection, too_many_bodies
 from .fast_path import CALLER, ON_LOOP_BYTES, ON_LOOP_ROWS, Begun, FastPathCall
 from .gatekeeper import CHECKED, brings_weights, caller_of, content_type
-from .read_turns import TURN_BYTES, ReadTurns
 from .responses import Content, error_content
 
 
@@ -76,7 +75,6 @@ class HttpConnection(AccountedConnection):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.turns: ReadTurns = self.config.loaded_app.state.services.read_turns
         self.joined = JoinedWrites(transport, self.loop)
         self.fast_path: FastPathCall | None = None
         self.refusal: Content | None = None
@@ -88,13 +86,6 @@ class HttpConnection(AccountedConnection):
         # A body that has come as a whole is not held: its call has been made.
         if self.is_held and not (self.is_in_head or self.is_closing or self.hold(self.body_bytes)):
             self.refuse(too_many_bodies())
-        if len(data) >= TURN_BYTES and not self.is_closing:
-            self.transport.pause_reading()
-            self.turns.wait(self.holder, self._read_on)
-
-    def _read_on(self) -> None:
-        if not (self.flow.read_paused or self.transport.is_closing()):
-            self.transport.resume_reading()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -46,7 +46,6 @@ from .learned_metrics import Learned, learned
 from .metrics import Counted, Metrics
 from .model_metrics import model_metrics
 from .open_streams import OpenStreams
-from .read_turns import ReadTurns
 from .refused_calls import RefusedCalls
 from .sampling import Sampler
 from .snapshot import Snapshot
@@ -110,7 +109,6 @@ class Services:
         self.events = EventFeed(self.connection, settings.poll_seconds)
         self.catalog = self.version_watcher.catalog
         self.http_meter = HttpMeter()
-        self.read_turns = ReadTurns()
         self.charges = Charges.of(settings)
         self.open_streams = OpenStreams(settings.key_streams, StreamLeases(self.connection))
         self.held_bytes = HeldBytes(max(settings.max_held_bytes, 2 * settings.max_body_bytes))
