@@ -32,6 +32,22 @@ def sibling(module: M) -> M:
 
     Of large tables that are written by rows it shares what neither writes.
     """
+    found: M = _cloned(module, _shared(module))
+    return found
+
+
+def twin(module: M) -> M:
+    """A :func:`sibling` that shares all parameters with a module: neither is trained."""
+    memo = _shared(module)
+    for parameter in module.parameters():
+        if type(parameter) is nn.Parameter:
+            memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
+    found: M = _cloned(module, memo)
+    return found
+
+
+def _shared(module: nn.Module) -> dict[Any, Any]:
+    """What a copy of a module shares with it, by the id of what it has in its place."""
     memo: dict[Any, Any] = {}
     for table in row_history.tracked([*module.parameters(), *module.buffers()]):
         copied = row_history.shared(table)
@@ -40,8 +56,7 @@ def sibling(module: M) -> M:
         if sealed.is_constant(parameter) or sealed.is_released(parameter):
             sealed.seal(parameter)
             memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
-    found: M = _cloned(module, memo)
-    return found
+    return memo
 
 
 def _cloned(module: nn.Module, memo: dict[Any, Any]) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from driftline.networks.build import build
-from driftline.networks.clone import clone
+from driftline.networks.clone import clone, twin
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
 
@@ -117,3 +117,17 @@ def test_a_hook_goes_along() -> None:
 def test_a_layer_that_knows_how_to_copy_itself_is_asked() -> None:
     found = clone(MODULES["copied its own way"])
     assert isinstance(found, nn.Sequential) and isinstance(found[0], CopiedItsOwnWay) and found[0].is_own
+
+
+def test_a_twin_shares_parameters_and_no_buffers(module: nn.Module) -> None:
+    rows = torch.randn(5, 3)
+    before, found = answered(module, rows), twin(module)
+    assert torch.equal(answered(found, rows), before)
+    own_way = isinstance(module, nn.Sequential) and isinstance(module[0], CopiedItsOwnWay)
+    for name, parameter in found.named_parameters():
+        other = module.get_parameter(name)
+        assert parameter is not other and (parameter.data_ptr() == other.data_ptr()) is not own_way
+    with torch.no_grad():
+        for buffer in found.buffers():
+            buffer.zero_()
+    assert torch.equal(answered(module, rows), before)

@@ -16,7 +16,7 @@ from driftline.learning.promotion.gate import Comparison, Decision, GateLimits
 from driftline.learning.promotion.trials import CanaryTrial, PostPromotionWatch, RejectedStreak
 from driftline.learning.replay.buffers import Holdout
 from driftline.learning.stateful import State, Stateful, part
-from driftline.networks.clone import sibling
+from driftline.networks.clone import sibling, twin
 from driftline.networks.model import Model
 from driftline.networks.served_model import ServedModel
 from driftline.spec import ModelSpec, parse
@@ -87,7 +87,7 @@ class Champions(Stateful):
         self.rebuild = rebuild
         self.rebuild_model = rebuild_model
         self.champion = sibling(module)
-        self.anchor = sibling(module)
+        self.anchor = twin(self.champion)
         self.compared_at = self.anchored_at = self.served_at = 0
         self.is_ahead = False
         self.holdout = Holdout(self.recipe.holdout_size, Examples.empty(spec))
@@ -164,7 +164,7 @@ class Champions(Stateful):
 
     def _anchor(self, learned: int) -> None:
         """Makes the champion the anchor: another module, since the champion goes on to follow how answers and labels differ."""
-        self.anchor, self.anchored_at = sibling(self.champion), learned
+        self.anchor, self.anchored_at = twin(self.champion), learned
 
     def refuse(self, decision: Decision, learned: int) -> Decision:
         """Keeps the champion; where what is served is ahead of it, the champion takes its place back."""
