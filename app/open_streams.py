@@ -21,6 +21,8 @@ class OpenStreams:
         self._most = most
         self._leases = leases
         self._open: dict[str, set[str]] = {}
+        self._ended: list[tuple[str, str]] = []
+        """Those that are not given back yet: the store may be away as they end."""
 
     async def open(self, caller: str) -> Callable[[], Awaitable[None]]:
         """Counts a stream as open until what is given is called; :class:`Busy` where its caller has as many as it may."""
@@ -29,8 +31,9 @@ class OpenStreams:
         async def close() -> None:
             self._forget(caller, stream)
             if self._most:
+                self._ended.append((caller, stream))
                 with contextlib.suppress(Unavailable):
-                    await self._leases.end(caller, stream)
+                    await self._give_back()
 
         own = self._open.setdefault(caller, set())
         own.add(stream)
@@ -50,17 +53,25 @@ class OpenStreams:
             await self.renew()
 
     async def renew(self) -> None:
-        """Keeps what is open here leased."""
+        """Keeps what is open here leased, and nothing else."""
         with contextlib.suppress(Unavailable):
+            await self._give_back()
             for caller in [*self._open]:
                 if streams := [*self._open.get(caller, ())]:
                     await self._leases.renew(caller, streams)
 
     async def _begin(self, caller: str, stream: str) -> bool:
         try:
+            await self._give_back()
             return await self._leases.begin(caller, stream, self._most)
         except Unavailable:
             return True
+
+    async def _give_back(self) -> None:
+        for ended in [*self._ended]:
+            await self._leases.end(*ended)
+            if ended in self._ended:
+                self._ended.remove(ended)
 
     def _forget(self, caller: str, stream: str) -> None:
         self._open[caller].discard(stream)

@@ -57,6 +57,23 @@ async def test_without_the_store_each_process_counts_by_itself(connection: Redis
     await streams.open("a")
 
 
+async def test_a_stream_that_ends_while_the_store_is_away_is_given_back_later(connection: RedisConnection) -> None:
+    class Away(StreamLeases):
+        is_away = True
+
+        async def end(self, caller: str, stream: str) -> None:
+            if self.is_away:
+                raise Unavailable("away", code="store_unavailable")
+            await super().end(caller, stream)
+
+    leases = Away(connection)
+    streams = OpenStreams(1, leases)
+    close = await streams.open("a")
+    await close()
+    leases.is_away = False
+    await streams.open("a")
+
+
 async def test_a_stream_of_events_or_labels_counts_until_it_ends(start: Start) -> None:
     client = await start(key_streams=1)
     await create(client)
