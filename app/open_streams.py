@@ -55,10 +55,12 @@ class OpenStreams:
     async def renew(self) -> None:
         """Keeps what is open here leased, and nothing else."""
         with contextlib.suppress(Unavailable):
-            await self._give_back()
             for caller in [*self._open]:
                 if streams := [*self._open.get(caller, ())]:
                     await self._leases.renew(caller, streams)
+                    # Of one that has ended meanwhile the lease may have been given back before it was renewed.
+                    self._ended += [(caller, each) for each in streams if each not in self._open.get(caller, ())]
+            await self._give_back()
 
     async def _begin(self, caller: str, stream: str) -> bool:
         try:

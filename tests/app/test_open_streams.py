@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from app.open_streams import OpenStreams
@@ -72,6 +74,18 @@ async def test_a_stream_that_ends_while_the_store_is_away_is_given_back_later(co
     await close()
     leases.is_away = False
     await streams.open("a")
+
+
+async def test_a_stream_that_ends_while_leases_are_renewed_is_not_leased_on(connection: RedisConnection) -> None:
+    class Slow(StreamLeases):
+        async def renew(self, caller: str, streams: Iterable[str]) -> None:
+            await close()
+            await super().renew(caller, streams)
+
+    streams = OpenStreams(1, Slow(connection))
+    close = await streams.open("a")
+    await streams.renew()
+    await OpenStreams(1, StreamLeases(connection)).open("a")
 
 
 async def test_a_stream_of_events_or_labels_counts_until_it_ends(start: Start) -> None:
