@@ -23,15 +23,20 @@ NEAR_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Wrongness:
-    """What is a wrong answer: one whose error is ``from_error`` at least; and how often answers are wrong, at most."""
+    """What is a wrong answer: one whose error is ``from_error`` at least; and how often answers are wrong, at most.
+
+    ``counts`` are those of the newest labels by class, of a classification.
+    """
 
     from_error: float
     at_most: float
+    counts: Sequence[float] = ()
 
     @classmethod
-    def of_classes(cls, largest_share: float) -> Wrongness:
-        """Any other class; ``largest_share`` is that of the most frequent one."""
-        return cls(1.0, 1 - largest_share / 2)
+    def of_classes(cls, counts: Sequence[float]) -> Wrongness | None:
+        """Any other class; ``counts`` are those of the newest labels by class. None before the first label."""
+        total = sum(counts)
+        return cls(1.0, 1 - max(counts) / total / 2, counts) if total > 0 else None
 
     @classmethod
     def of_values(cls, errors: Sequence[float]) -> Wrongness | None:
@@ -42,17 +47,29 @@ class Wrongness:
         """Of each error 1 where it is that of a wrong answer, else 0."""
         return [float(error >= self.from_error) for error in errors]
 
+    def at_most_of(self, answer: int) -> float:
+        """How often an answer is wrong at most; of classes, one of the class at this place."""
+        if not self.counts:
+            return self.at_most
+        return 1 - self.counts[answer] / sum(self.counts) / 2 if 0 <= answer < len(self.counts) else 1.0
+
+
+def knows_better(known: int, right: int, most: int) -> bool:
+    """Whether a model is ``right`` about more of the ``known`` labels than the ``most`` that one answer would be, by more than
+    chance."""
+    by_chance = most + STANDARD_ERRORS * math.sqrt(most * (known - most) / max(1, known))
+    return known >= MIN_KNOWN and right > by_chance
+
 
 class LabelSelection(Stateful):
     """Follows whether answers that are labelled are wrong more often than with honest labels of a model that learns.
 
-    Of classes that is where they are right less often than half the share of the most frequent label: always to answer that
-    would be right twice as often. Of a value it is where fewer than a quarter of the errors are below half of their median:
-    where no error is as frequent as a small one, as of any distribution with one peak at 0, at least a quarter is
-    (:class:`Wrongness`). A model may err so for a while after a drift, but not once it has learned what is so now. So what
-    counts are answers by versions that have learned ``taught_after`` labels since errors began to be so many, or since the last
-    drift alarm; and it must be right about the labels that it has learned since, more often than one answer would be: a model
-    that has learned nothing is bad, and its labels may be those of all answers.
+    Of classes that is where an answer is right less often than half the share of its class among the newest labels: what a
+    model answers that knows nothing is right as often as that share says, whatever it answers. Of a value it is where fewer
+    than a quarter of the errors are below half of their median: where no error is as frequent as a small one, as of any
+    distribution with one peak at 0, at least a quarter is (:class:`Wrongness`). A model may err so for a while after a drift,
+    but not once it has learned what is so now. So what counts are answers by versions that have learned ``taught_after``
+    labels since errors began to be so many, or since the last drift alarm.
 
     ``rise`` bets on all answers, and says since which record they are so bad, or, where it ``follows_drift``, since which
     after the alarm; ``taught`` labels have come since, and from version ``counted_from`` on answers count, which ``bet`` bets
@@ -108,21 +125,12 @@ class LabelSelection(Stateful):
         """How many of the answers that count were wrong."""
         return 1 - self.right / self.counted
 
-    def message(self, known: int, right: int, most: int) -> str | None:
-        """What is told of it; None where the model itself may be as bad as its labels say.
-
-        Args:
-            known: how many labels since are known, of which what is served now is ``right`` about so many.
-            most: about how many of them one answer alone would be right, as of the most frequent class.
-        """
-        by_chance = most + STANDARD_ERRORS * math.sqrt(most * (known - most) / max(1, known))
-        if known < MIN_KNOWN or right <= by_chance:
-            return None
+    def message(self, because: str) -> str:
+        """What is told of it, and why."""
         return (
             f"labels seem to come for wrong answers alone: since record {self.since} {self.right} of {self.counted} answers "
-            f"were right, by versions that had learned what is so since then, while what is served now is right about {right} "
-            f"of {known} of these labels. The accuracy is not that of all answers, and what is right without a label may be "
-            "forgotten: have a random part of all answers labelled"
+            f"were right, by versions that had learned what is so since then, {because}. The accuracy is not that of all "
+            "answers, and what is right without a label may be forgotten: have a random part of all answers labelled"
         )
 
     def packed(self, name: str) -> Any:

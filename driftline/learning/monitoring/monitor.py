@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 import msgspec
-import torch
 from torch import Tensor
 
 from driftline.learning.examples import Examples
@@ -20,7 +19,7 @@ from driftline.learning.monitoring.drift import drift_detector
 from driftline.learning.monitoring.forgetting import Forgetting
 from driftline.learning.monitoring.input_drift import InputDriftMonitor
 from driftline.learning.monitoring.label_selection import KIND as WRONG_ONLY
-from driftline.learning.monitoring.label_selection import NEAR_SHARE, LabelSelection, Wrongness
+from driftline.learning.monitoring.label_selection import NEAR_SHARE, LabelSelection, Wrongness, knows_better
 from driftline.learning.monitoring.prequential import Prequential
 from driftline.learning.monitoring.running_metrics import ScoredPrediction
 from driftline.learning.monitoring.scoring import Scored
@@ -156,7 +155,8 @@ class Monitor(Stateful):
                 self.label_selection.on_drift()
             elif wrongness is not None:
                 is_right = row.error < wrongness.from_error
-                self.label_selection.update(n, is_right, version, wrongness.at_most, next_version)
+                expected = wrongness.at_most_of(int(row.answer) if self.prequential.has_one_class else 0)
+                self.label_selection.update(n, is_right, version, expected, next_version)
         self.prequential.add(scored)
         return [(item, row) for (_, item, _), row in zip(answered, rows, strict=True)], alarms
 
@@ -213,12 +213,10 @@ class Monitor(Stateful):
             return []
         wrongness = _wrongness(self.prequential)
         assert wrongness is not None
-        known = known_since(since)
-        wrong = wrongness.of(gate.errors(served, known, in_order=False).tolist())
-        most = round(NEAR_SHARE * len(known))
-        if self.prequential.has_one_class:
-            most = int(torch.unique(known.targets, return_counts=True)[1].max()) if len(known) else 0
-        message, error = selection.message(len(known), len(known) - round(sum(wrong)), most), selection.error
+        because: str | None = "less often than chance has an answer right"
+        if not self.prequential.has_one_class:
+            because = _what_is_known_better(served, known_since(since), wrongness)
+        message, error = because and selection.message(because), selection.error
         selection.begin_again()
         if message is None:
             return []
@@ -318,11 +316,20 @@ class Monitor(Stateful):
 def _wrongness(prequential: Prequential) -> Wrongness | None:
     """What is a wrong answer by now; None where that is not known: of several values or classes a row, it is not."""
     if prequential.has_one_class:
-        share = prequential.largest_share
-        return Wrongness.of_classes(share) if share is not None else None
+        return Wrongness.of_classes(prequential.newest.support)
     if prequential.scored_kind is not ScoredPrediction:
         return None
     return Wrongness.of_values([row.error for row in islice(reversed(prequential.window), NEWEST_ERRORS)])
+
+
+def _what_is_known_better(served: ServedModel, known: Examples, wrongness: Wrongness) -> str | None:
+    """About how many of the values that are known what is served is right; None where the model itself may be as bad as its
+    labels say: one that has learned nothing is bad, and its labels may be those of all answers."""
+    wrong = sum(wrongness.of(gate.errors(served, known, in_order=False).tolist()))
+    right = len(known) - round(wrong)
+    if not knows_better(len(known), right, round(NEAR_SHARE * len(known))):
+        return None
+    return f"while what is served now is right about {right} of {len(known)} of these labels"
 
 
 def _is_known(item: Item, index_of: Mapping[tuple[type, object], int]) -> bool:

@@ -66,12 +66,6 @@ class Prequential(ServedScores):
     def count(self) -> int:
         return round(float(self.all.count))
 
-    @property
-    def largest_share(self) -> float | None:
-        """That of the most frequent class among the newest labels; None before the first, and where a label is no class."""
-        counts = self.newest.support if self.has_one_class else []
-        return float(max(counts) / sum(counts)) if sum(counts) > 0 else None
-
     def add(self, rows: Sequence[Scored]) -> None:
         """Takes labels in, in their order."""
         weights = [row.weight for row in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from driftline.learning.monitoring.label_selection import KIND, LabelSelection
+from driftline.learning.monitoring.label_selection import KIND, LabelSelection, Wrongness, knows_better
 from driftline.learning.stateful import State
 from driftline.records import Answer, Plan
 from tests.learning.conftest import answered, assert_same, item, learner, restored, world
@@ -59,28 +59,42 @@ def test_labels_for_values_that_are_far_off_alone_are_an_alarm_and_those_of_all_
 
 
 def test_a_step_that_is_repeated_raises_the_same_alarm() -> None:
-    items = answered(world(240), is_right=False)
+    items = answered(world(288), is_right=False)
     both = [learner(recipe=QUICK), learner(recipe=QUICK)]
     told = []
     for one in both:
         results = [
             one.learn(items[at : at + 48], range(at + 1, at + 49), Plan(updates=4, publish=True))
-            for at in range(0, 240, 48)
+            for at in range(0, 288, 48)
         ]
         told.append([alarm.as_json() for result in results for alarm in result.alarms])
     assert told[0] == told[1] and len(told[0]) == 1
     assert_same(*(one.state_dict() for one in both))
 
 
-def test_a_model_that_cannot_know_better_is_not_accused() -> None:
-    """Labels that no row tells of: what the model is right about is chance, whatever is answered."""
+def test_labels_that_no_row_tells_of_are_seen_to_come_for_wrong_answers_alone_too() -> None:
     random = np.random.default_rng(5)
     items = [item(random.normal(size=4), int(random.integers(2)), f"i{n}") for n in range(288)]
     one = learner(recipe={"strategy": "replay", "optimizer": {"name": "sgd", "learning_rate": 1e-6}})
-    wrong = answered(items, is_right=False)
+    wrong, alarms = answered(items, is_right=False), []
     for start in range(0, len(wrong), 16):
-        found = one.learn(wrong[start : start + 16], range(start + 1, start + 17), Plan(updates=1, publish=True))
-        assert not found.alarms
+        plan = Plan(updates=1, publish=True)
+        alarms += one.learn(wrong[start : start + 16], range(start + 1, start + 17), plan).alarms
+    assert [alarm.kind for alarm in alarms] == [KIND]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+@pytest.mark.parametrize("answer", [0, 1, None], ids=["the frequent class", "the rare class", "any"])
+def test_whatever_a_model_answers_that_knows_nothing_it_is_not_accused(share: float, answer: int | None) -> None:
+    random, selection = np.random.default_rng(1), LabelSelection()
+    counts, labels = [0.0, 0.0], (random.random(4000) < share).astype(int).tolist()
+    for n, label in enumerate(labels, 1):
+        given = int(random.integers(2)) if answer is None else answer
+        counts[label] += 1
+        wrongness = Wrongness.of_classes(counts)
+        assert wrongness is not None
+        selection.update(n, given == label, n, wrongness.at_most_of(given), n + 1)
+        assert selection.since is None
 
 
 def test_what_is_right_as_often_as_chance_is_never_suspected() -> None:
@@ -112,14 +126,10 @@ def test_a_drift_alarm_begins_again_but_once() -> None:
     assert not selection.follows_drift
 
 
-def test_what_is_right_about_the_labels_more_often_than_one_answer_is_not_explained() -> None:
-    selection = LabelSelection()
-    follow(selection, [False] * 220)
-    assert selection.since == 1
-    assert selection.message(known=200, right=110, most=104) is None
-    assert selection.message(known=20, right=20, most=10) is None, "too little is known"
-    told = selection.message(known=200, right=150, most=104)
-    assert told is not None and "150 of 200" in told and "since record 1" in told
+def test_more_is_known_than_one_answer_would_be_right_about_where_chance_does_not_explain_it() -> None:
+    assert not knows_better(known=200, right=110, most=104)
+    assert not knows_better(known=20, right=20, most=10), "too little is known"
+    assert knows_better(known=200, right=150, most=104)
 
 
 def test_the_state_is_kept() -> None:
