@@ -42,7 +42,7 @@ def report(*arguments: str) -> dict[str, Any]:
 
 
 def test_a_file_is_played_as_a_process_and_the_json_holds_accuracy_by_recipe(run: Any, folder: Path) -> None:
-    command = ("backtest", "s.csv", "--target", "y", "--delay", "4", "--drop", "value")
+    command = ("backtest", "s.csv", "--target", "y", "--delay", "4", "--drop", "value", "--limit", "60")
     result = run(*command, "--json", "--output", "o.json")
     assert result.returncode == 0, result.stderr
     first, *_ = result.stderr.splitlines()
@@ -53,8 +53,8 @@ def test_a_file_is_played_as_a_process_and_the_json_holds_accuracy_by_recipe(run
     assert found["recall"]["default"].keys() == {"cold", "warm"}
     assert found["stream"] == {
         "task": "classification",
-        "rows": 200,
-        "scored": 200,
+        "rows": 60,
+        "scored": 60,
         "skipped": 0,
         "unlabelled": 0,
         "features": ["a", "b", "colour"],
@@ -110,12 +110,12 @@ def test_rows_without_a_label_are_counted(folder: Path) -> None:
 
 def test_watched_it_says_how_far_each_recipe_is(folder: Path) -> None:
     result = invoke(
-        *("s.csv", "--target", "y", "--drop", "value", "--delay", "16", "--limit", "100", "--watch"),
+        *("s.csv", "--target", "y", "--drop", "value", "--delay", "16", "--limit", "60", "--watch"),
         *("--recipe", "small.json", "--recipe", "other.json"),
     )
     assert result.exit_code == 0, result.output
     for name in ("small", "other"):
-        (line,) = [line for line in result.stderr.splitlines() if line.startswith(f"{name}: 100 of 100 rows")]
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith(f"{name}: 60 of 60 rows")]
         assert "rows/s" in line and "accuracy" in line and "left" not in line
 
 
@@ -128,14 +128,15 @@ def test_on_a_terminal_the_display_of_what_is_watched_stays(folder: Path, monkey
 
 
 def test_recipes_are_compared_by_the_names_of_their_files(folder: Path) -> None:
-    found = report("s.csv", "--target", "y", "--delay", "16", "--recipe", "small.json", "--recipe", "other.json")
+    files = ("--recipe", "small.json", "--recipe", "other.json")
+    found = report("s.csv", "--target", "y", "--delay", "16", "--limit", "60", *files)
     assert found["accuracy"].keys() == {"small", "other", "no_change", "majority"}
     assert found["recipes"]["small"]["strategy"]["name"] == "finetune"
     assert found["recipes"]["other"]["batch_size"] == 8
 
 
 def test_a_table_has_a_line_for_each(folder: Path) -> None:
-    result = invoke("s.csv", "--target", "y", "--delay", "16", "--drop", "value", "--limit", "100")
+    result = invoke("s.csv", "--target", "y", "--delay", "16", "--drop", "value", "--limit", "60")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].split() == [
@@ -153,14 +154,14 @@ def test_a_table_has_a_line_for_each(folder: Path) -> None:
     ]
     assert [line.split("  ")[0] for line in lines[1:4]] == ["default", "no change", "majority"]
     assert lines[5].split() == ["recall", "of", "cold", "warm"] or lines[5].split() == ["recall", "of", "warm", "cold"]
-    assert lines[-1] == "100 rows; a label comes 16 rows after its prediction"
-    result = invoke("s.csv", "--target", "value", "--delay", "16", "--drop", "y")
+    assert lines[-1] == "60 rows; a label comes 16 rows after its prediction"
+    result = invoke("s.csv", "--target", "value", "--delay", "16", "--drop", "y", "--limit", "60")
     assert result.stdout.splitlines()[0].split() == ["mae", "rmse", "rows/s", "versions"]
     assert "mean" in result.stdout and "last value" in result.stdout
 
 
 def test_the_same_seed_gives_the_same_json(folder: Path) -> None:
-    command = ("s.csv", "--target", "y", "--delay", "16", "--drop", "value", "--limit", "100", "--seed")
+    command = ("s.csv", "--target", "y", "--delay", "16", "--drop", "value", "--limit", "60", "--seed")
     first, again, other = (report(*command, seed) for seed in ("5", "5", "6"))
     for found in (first, again, other):
         del found["labels_per_second"]
@@ -170,7 +171,7 @@ def test_the_same_seed_gives_the_same_json(folder: Path) -> None:
 def test_a_picture_is_drawn(folder: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         missing("matplotlib")
-    report("s.csv", "--target", "y", "--delay", "16", "--limit", "100", "--plot", "p.svg")
+    report("s.csv", "--target", "y", "--limit", "60", "--recipe", "small.json", "--plot", "p.svg")
     assert "majority" in (folder / "p.svg").read_text()
 
 

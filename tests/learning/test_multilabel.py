@@ -216,7 +216,7 @@ def test_rows_of_fields_learn_what_values_say_of_each_class() -> None:
     inputs = {"fields": {"colour": "category", "size": "number"}}
     draws = np.random.default_rng(1)
     items = []
-    for _ in range(600):
+    for _ in range(400):
         place = int(draws.integers(12))
         label = [name for bit, name in enumerate(CLASSES) if place >> bit & 1]
         items.append({"inputs": {"colour": f"c{place}", "size": float(draws.normal())}, "label": label, "weight": 1.0})

@@ -300,8 +300,7 @@ def test_who_contradicts_far_more_is_found_soon(rate: float, most: int) -> None:
     assert all(at is not None for at in found)
 
 
-@pytest.mark.parametrize("turns", [(), (600,), (400, 800, 1200)])
-@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize(("turns", "noise"), [((), 0.1), ((600,), 0.1), ((400, 800, 1200), 0.0)])
 def test_those_who_send_the_labels_of_one_class_each_are_learned_also_through_a_drift(
     turns: tuple[int, ...], noise: float
 ) -> None:
